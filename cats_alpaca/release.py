@@ -1,0 +1,246 @@
+"""Stories become a release folder: `README.md` and `data/<config>/<split>-NNNNN-of-NNNNN.parquet`.
+
+The folder is what a Hub repository will hold, and `datasets.load_dataset` of any version loads it by its path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from . import card
+from .card import SplitFacts, read_facts, shards
+from .errors import ReleaseError
+from .formats import CONFIGS
+from .stories import PACKAGED, Report, read_stories
+
+Facts = dict[str, dict[str, SplitFacts]]
+
+SHARD_BYTES = 500 << 20
+ROW_GROUP_BYTES = 16 << 20
+
+
+def build(
+    train: str | Iterable[str] | None = None,
+    test: str | Iterable[str] | None = None,
+    *,
+    out: str | Path,
+    test_fraction: float = 0.0,
+    force: bool = False,
+    report: Report | None = None,
+) -> Facts:
+    """Write the release folder of some stories, or leave what was there as it was.
+
+    It manages `README.md` and, under `data/`, the files of its configs; it removes those of them that are stale and
+    touches nothing else.
+
+    >>> import tempfile
+    >>> facts = build(out=tempfile.mkdtemp())
+    >>> list(facts), list(facts["alpaca"])
+    (['alpaca', 'chat', 'prompt_completion', 'stories'], ['train', 'test'])
+
+    Args:
+        train: the sources of the train split; None is the packaged stories, both splits.
+        test: the sources of the test split.
+        out: the folder, made when it is not there.
+        test_fraction: the share of the train sources that becomes the test split, between 0 and 1. A hash of the
+            question decides, so that new stories move no old one, and one question's stories stay together.
+        force: write even where a `README.md` or a `data/` is not ours.
+        report: is filled while reading.
+
+    Returns:
+        What was written, by config and split.
+
+    Raises:
+        ReleaseError: when the folder holds a `README.md` or a `data/` that we did not make.
+        StoriesError: when lines are no stories; nothing is written then.
+        SourceError: when a source cannot be read; nothing is written then.
+    """
+    out = Path(out)
+    if not force:
+        _refuse_foreign(out)
+    with _workshop(out) as folder:
+        _write_data(folder, _splits(train, test, test_fraction, report))
+        facts = read_facts(folder)
+        (folder / "README.md").write_text(card.render(facts), "utf-8", newline="\n")
+        _install(folder, out)
+    return facts
+
+
+def check(
+    train: str | Iterable[str] | None = None,
+    test: str | Iterable[str] | None = None,
+    *,
+    out: str | Path,
+    **options: Any,
+) -> None:
+    """Compare a release folder with what `build` would make of the stories today: rows, schema and card.
+
+    Bytes are not compared: they are equal only under equal library versions.
+
+    Raises:
+        ReleaseError: when something is stale; the message says what.
+    """
+    out = Path(out)
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = build(train, test, out=folder, **options)
+        stale = [*_stale_data(out, fresh), *_stale_card(out)]
+    if stale:
+        raise ReleaseError(f"{out} is stale: {'; '.join(stale)}. Build it again: cats-alpaca build --out {out}")
+
+
+def _stale_data(out: Path, fresh: Facts) -> Iterator[str]:
+    found = read_facts(out)
+    for config, (schema, _) in CONFIGS.items():
+        for split in fresh[config].keys() | found[config].keys():
+            new, old = fresh[config].get(split), found[config].get(split)
+            if new is None or old is None or new.digest != old.digest:
+                yield f"the rows of {config}/{split}"
+            for file in shards(out, config, split):
+                # Schema metadata of `datasets` 4 and newer would make older versions refuse the file.
+                if not (footer := pq.read_schema(file)).equals(schema) or footer.metadata:
+                    yield f"the schema of {file.relative_to(out)}"
+
+
+def _stale_card(out: Path) -> Iterator[str]:
+    readme = out / "README.md"
+    if not readme.is_file() or readme.read_text("utf-8") != card.render(read_facts(out)):
+        yield "the card README.md"
+
+
+def _refuse_foreign(out: Path) -> None:
+    readme = out / "README.md"
+    if readme.exists():
+        if card.MARK not in readme.read_text("utf-8", errors="replace"):
+            raise ReleaseError(
+                f"{readme} was not made by this command; name another folder, or overwrite it with --force"
+            )
+    elif (out / "data").exists():
+        raise ReleaseError(
+            f"{out / 'data'} was not made by this command; name another folder, or write there with --force"
+        )
+
+
+@contextmanager
+def _workshop(out: Path) -> Iterator[Path]:
+    """Give a folder inside the release folder to write in; remove it, and a release folder that stayed empty."""
+    was_there = out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".build-", dir=out))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if not was_there and not any(out.iterdir()):
+            out.rmdir()
+
+
+def _splits(
+    train: str | Iterable[str] | None, test: str | Iterable[str] | None, test_fraction: float, report: Report | None
+) -> Iterator[tuple[str, pa.RecordBatch]]:
+    report = Report() if report is None else report
+    if train is None:
+        train, test = PACKAGED["train"], PACKAGED["test"]
+    for batch in read_stories(train, report=report):
+        if test_fraction:
+            in_test = pa.array([_hash(question.as_py()) < test_fraction for question in batch["question"]], pa.bool_())
+            yield "test", batch.filter(in_test)
+            batch = batch.filter(pa.compute.invert(in_test))
+        yield "train", batch
+    for batch in read_stories(test, report=report) if test else ():
+        yield "test", batch
+
+
+def _hash(question: str) -> float:
+    """Turn a text into a number between 0 and 1, the same for ever.
+
+    >>> _hash("なぜ鳴くの？") == _hash("なぜ鳴くの？"), 0 <= _hash("なぜ") < 1
+    (True, True)
+    """
+    return int.from_bytes(hashlib.sha256(question.encode()).digest()[:6], "big") / 2**48
+
+
+def _write_data(folder: Path, batches: Iterable[tuple[str, pa.RecordBatch]]) -> None:
+    with ExitStack() as stack:
+        writers: dict[tuple[str, str], _Shards] = {}
+        for split, batch in batches:
+            for config, (schema, to_rows) in CONFIGS.items() if batch.num_rows else ():
+                if (config, split) not in writers:
+                    writers[config, split] = stack.enter_context(_Shards(folder / "data" / config, split, schema))
+                writers[config, split].write(to_rows(batch))
+    for writer in writers.values():
+        writer.name_files()
+
+
+class _Shards:
+    """Writes one split of one config, in files and row groups of bounded size."""
+
+    def __init__(self, folder: Path, split: str, schema: pa.Schema) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.split, self.schema = folder, split, schema
+        self.files: list[Path] = []
+        self.writer: pq.ParquetWriter | None = None
+        self.written = 0
+        self.waiting: list[pa.RecordBatch] = []
+
+    def __enter__(self) -> _Shards:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if not any(error):
+            self._write_row_group()
+        if self.writer:
+            self.writer.close()
+
+    def write(self, rows: pa.RecordBatch) -> None:
+        self.waiting.append(rows)
+        if sum(batch.nbytes for batch in self.waiting) >= ROW_GROUP_BYTES:
+            self._write_row_group()
+
+    def name_files(self) -> None:
+        """Give the files their final names, now that it is known how many there are."""
+        for number, file in enumerate(self.files):
+            file.rename(self.folder / f"{self.split}-{number:05d}-of-{len(self.files):05d}.parquet")
+
+    def _write_row_group(self) -> None:
+        table = pa.Table.from_batches(self.waiting, self.schema)
+        self.waiting = []
+        if self.writer is None or self.written + table.nbytes > SHARD_BYTES:
+            self.writer = self._open_next()
+        self.writer.write_table(table, row_group_size=max(table.num_rows, 1))
+        self.written += table.nbytes
+
+    def _open_next(self) -> pq.ParquetWriter:
+        if self.writer:
+            self.writer.close()
+        self.files.append(self.folder / f"{self.split}-{len(self.files):05d}.parquet")
+        self.written = 0
+        return pq.ParquetWriter(
+            self.files[-1],
+            self.schema,
+            compression="zstd",
+            use_dictionary=False,  # texts hardly ever repeat
+            use_content_defined_chunking=True,  # so that a revision uploads only what changed
+            store_schema=False,  # nothing that another version might not understand
+        )
+
+
+def _install(made: Path, out: Path) -> None:
+    """Move the finished files in: stale shards go first, the card that describes them all comes last."""
+    new = {file.relative_to(made) for file in made.rglob("*") if file.is_file()}
+    for config in CONFIGS:
+        for split in ("train", "test"):
+            for file in shards(out, config, split):
+                if file.relative_to(out) not in new:
+                    file.unlink()
+    for name in sorted(new, key=lambda name: (name == Path("README.md"), name)):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (made / name).replace(out / name)
