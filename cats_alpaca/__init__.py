@@ -1,7 +1,8 @@
 """Cat stories as an Alpaca dataset: read, map, load, release, publish.
 
-A line of JSONL becomes a story (`sources`, `exact`, `stories`), a story becomes a row (`formats`), rows become a
-`datasets.Dataset` (`builder`) or a release folder (`release`, `card`). Each module imports only from those before it.
+A line of JSONL becomes a story (`sources`, `exact`, `stories`), a story becomes a row (`formats`), rows become a file
+(`writing`, `conversion`), a release folder (`card`, `release`) or a `datasets.Dataset` (`builder`). Each module imports
+only from those before it.
 
 This folder is itself a dataset repository: it holds what `cats-alpaca build` makes of the packaged stories. So
 `load_dataset(cats_alpaca.path())` needs none of this code, and any `datasets` version can do it.
@@ -21,19 +22,26 @@ from .errors import CatsAlpacaError, ReleaseError, SourceError, StoriesError
 
 if TYPE_CHECKING:
     from .builder import CatsAlpaca, load_dataset, prepare
-    from .release import build, check
-    from .stories import Report, read_stories
+    from .conversion import convert
+    from .exact import Keys, Problem
+    from .release import build, check_release
+    from .stories import ALPACA, STORIES, Report, read_stories
 
 __version__ = "0.1.0"
 __all__ = [
+    "ALPACA",
+    "STORIES",
     "CatsAlpaca",
     "CatsAlpacaError",
+    "Keys",
+    "Problem",
     "ReleaseError",
     "Report",
     "SourceError",
     "StoriesError",
     "build",
-    "check",
+    "check_release",
+    "convert",
     "load_dataset",
     "path",
     "prepare",
@@ -45,8 +53,13 @@ _HOMES = {
     "CatsAlpaca": "builder",
     "load_dataset": "builder",
     "prepare": "builder",
+    "convert": "conversion",
+    "Keys": "exact",
+    "Problem": "exact",
+    "ALPACA": "stories",
+    "STORIES": "stories",
     "build": "release",
-    "check": "release",
+    "check_release": "release",
     "Report": "stories",
     "read_stories": "stories",
 }

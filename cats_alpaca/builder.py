@@ -165,7 +165,7 @@ def _stories_only(files: DataFilesList) -> DataFilesList:
 def _cache_key(config_name: str, files: dict[str, Any]) -> str:
     """Digest the config, the code that makes rows, and the content of the files."""
     digest = hashlib.sha256(config_name.encode())
-    for module in (sources, exact, stories, formats):
+    for module in (exact, sources, stories, formats):
         digest.update(_content(str(module.__file__)))
     for split, names in sorted(files.items(), key=lambda item: str(item[0])):
         digest.update(str(split).encode())

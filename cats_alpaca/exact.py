@@ -10,12 +10,12 @@ import json
 import re
 from typing import NamedTuple, NoReturn
 
-from .sources import Block
+from .sources import HEAD_BYTES, Block
 
 Record = dict[str, str]
 """A story's texts by their column; what the record does not have is left out."""
 
-_EXTRAS = ("id", "topic", "experience")
+EXTRAS = ("id", "topic", "experience")
 _SPACE = " \t\r"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _TOKEN = re.compile(
@@ -43,8 +43,9 @@ class Problem(NamedTuple):
         byte: the offset of the line's first byte in the (decompressed) file.
         code: a stable word, such as `wrong-type`.
         reason: what is wrong, and what to do.
-        raw: the line's bytes without the line end, or the head of a line that is too long.
-        size: the line's length in bytes, line end included.
+        raw: the line's bytes without the line end, or the first 1,024 of a line that is too long.
+        size: the line's length in bytes without the line end.
+        encoding: how `raw` is encoded.
     """
 
     file: str
@@ -54,6 +55,11 @@ class Problem(NamedTuple):
     reason: str
     raw: bytes = b""
     size: int = 0
+    encoding: str = "utf-8"
+
+    def as_dict(self) -> dict[str, object]:
+        """Give what a report tells of it."""
+        return {"file": self.file, "line": self.line, "byte": self.byte, "code": self.code, "reason": self.reason}
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
@@ -64,13 +70,15 @@ class _BadLineError(Exception):
     """The first thing that is wrong with a line."""
 
 
-def read_lines(block: Block, keys: Keys, max_line_bytes: int) -> tuple[list[Record], list[Problem]]:
+def read_lines(
+    block: Block, keys: Keys, max_line_bytes: int, extras: bool = True
+) -> tuple[list[Record], list[Problem]]:
     r"""Read a block's lines one by one.
 
     >>> raw = '{"question": "鳴く", "answer": "朝です"}\n\n{"question": "鳴く"}\n'.encode()
-    >>> records, problems = read_lines(
-    ...     Block("cats.jsonl", 1, 0, raw, "utf-8", len(raw)), Keys("question", "answer", "context"), 1000
-    ... )
+    >>> from cats_alpaca.sources import find_newlines
+    >>> block = Block("cats.jsonl", 1, 0, raw, "utf-8", find_newlines(raw, "utf-8"), len(raw))
+    >>> records, problems = read_lines(block, Keys("question", "answer", "context"), 1000)
     >>> records
     [{'question': '鳴く', 'answer': '朝です'}]
     >>> str(problems[0]), problems[0].byte
@@ -80,23 +88,19 @@ def read_lines(block: Block, keys: Keys, max_line_bytes: int) -> tuple[list[Reco
     for line, byte, raw in block.lines():
         size = block.size if block.cut else len(raw)
         try:
-            if block.cut or length(raw) > max_line_bytes:
+            if size > max_line_bytes:
+                raw = raw[:HEAD_BYTES]
                 _bad("line-too-long", f"the line has {size:,} bytes; allow more with --max-line-bytes")
             text = _decode(raw, block.encoding)
             if text.strip(_SPACE):
-                records.append(read_line(text, keys))
+                records.append(read_line(text, keys, extras))
         except _BadLineError as error:
             code, reason = error.args
-            problems.append(Problem(block.file, line, byte, code, reason, raw[: max_line_bytes + 1], size))
+            problems.append(Problem(block.file, line, byte, code, reason, raw, size, block.encoding))
     return records, problems
 
 
-def length(raw: bytes) -> int:
-    r"""Count a line's bytes without its line end, be it `\n` or `\r\n`."""
-    return len(raw) - raw.endswith(b"\r")
-
-
-def read_line(text: str, keys: Keys) -> Record:
+def read_line(text: str, keys: Keys, extras: bool) -> Record:
     """Read one line as a record."""
     pairs = _parse(text)
     found: dict[str, object] = {}
@@ -108,7 +112,7 @@ def read_line(text: str, keys: Keys) -> Record:
     context = found.get(keys.context)
     if context is not None:
         record["context"] = _text(keys.context, context).strip()
-    for name in _EXTRAS:
+    for name in EXTRAS if extras else ():
         value = found.get(name)
         if name not in keys and type(value) is str and _is_unicode(value):
             record[name] = value

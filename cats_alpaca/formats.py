@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .stories import SCHEMA as STORIES
+from .stories import as_strings
 
 ALPACA = pa.schema([(name, pa.string()) for name in ("instruction", "input", "output")])
 CHAT = pa.schema({"messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))}.items())
@@ -20,17 +21,22 @@ PROMPT_COMPLETION = pa.schema([(name, pa.string()) for name in ("prompt", "compl
 
 # The two prompts of Stanford Alpaca (github.com/tatsu-lab/stanford_alpaca, train.py), which trainers call "alpaca".
 # Ours end in a newline: with it, and a stripped answer, no tokenizer merges the prompt's end with the answer's start.
-_WITH_INPUT = (
-    "Below is an instruction that describes a task, paired with an input that provides further context. "
-    "Write a response that appropriately completes the request.\n\n### Instruction:\n",
-    "\n\n### Input:\n",
-    "\n\n### Response:\n",
+_WITH_INPUT = as_strings(
+    [
+        "Below is an instruction that describes a task, paired with an input that provides further context. "
+        "Write a response that appropriately completes the request.\n\n### Instruction:\n",
+        "\n\n### Input:\n",
+        "\n\n### Response:\n",
+    ]
 )
-_WITHOUT_INPUT = (
-    "Below is an instruction that describes a task. "
-    "Write a response that appropriately completes the request.\n\n### Instruction:\n",
-    "\n\n### Response:\n",
+_WITHOUT_INPUT = as_strings(
+    [
+        "Below is an instruction that describes a task. "
+        "Write a response that appropriately completes the request.\n\n### Instruction:\n",
+        "\n\n### Response:\n",
+    ]
 )
+_EMPTY, _BLANK_LINE, _USER, _ASSISTANT = as_strings(["", "\n\n", "user", "assistant"])
 
 
 def to_alpaca(stories: pa.RecordBatch) -> pa.RecordBatch:
@@ -53,15 +59,15 @@ def to_chat(stories: pa.RecordBatch) -> pa.RecordBatch:
     rows = stories.num_rows
     user = _either(
         stories["context"],
-        pc.binary_join_element_wise(stories["question"], stories["context"], "\n\n"),
+        pc.binary_join_element_wise(stories["question"], stories["context"], _BLANK_LINE),
         stories["question"],
     )
     turns = np.arange(2 * rows).reshape(2, rows).T.ravel()  # every question, then every answer → in turn
-    content = pa.concat_arrays([user, stories["answer"]]).take(pa.array(turns))
-    role = pa.array(["user", "assistant"]).take(pa.array(np.arange(2 * rows) % 2))
+    content = pa.concat_arrays([user, stories["answer"]]).take(_as_integers(turns))
+    role = pa.concat_arrays([pa.repeat(_USER, rows), pa.repeat(_ASSISTANT, rows)]).take(_as_integers(turns))
     type_ = CHAT.field("messages").type
     message = pa.StructArray.from_arrays([role, content], fields=list(type_.value_type))
-    offsets = pa.array(np.arange(0, 2 * rows + 1, 2), pa.int32())
+    offsets = _as_integers(np.arange(0, 2 * rows + 1, 2))
     return pa.RecordBatch.from_arrays([pa.ListArray.from_arrays(offsets, message, type=type_)], schema=CHAT)
 
 
@@ -73,9 +79,9 @@ def to_prompt_completion(stories: pa.RecordBatch) -> pa.RecordBatch:
     """
     question, context = stories["question"], stories["context"]
     head, middle, tail = _WITH_INPUT
-    with_input = pc.binary_join_element_wise(head, question, middle, context, tail, "")
+    with_input = pc.binary_join_element_wise(head, question, middle, context, tail, _EMPTY)
     head, tail = _WITHOUT_INPUT
-    prompt = _either(context, with_input, pc.binary_join_element_wise(head, question, tail, ""))
+    prompt = _either(context, with_input, pc.binary_join_element_wise(head, question, tail, _EMPTY))
     return pa.RecordBatch.from_arrays([prompt, stories["answer"]], schema=PROMPT_COMPLETION)
 
 
@@ -105,8 +111,13 @@ def example() -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([story], STORIES)
 
 
+def _as_integers(numbers: np.ndarray) -> pa.Array:
+    """Do what `pa.array` does, which would import pandas."""
+    return pa.Array.from_buffers(pa.int32(), len(numbers), [None, pa.py_buffer(numbers.astype(np.int32))])
+
+
 def _either(context: pa.Array, with_context: pa.Array, without: pa.Array) -> pa.Array:
-    return pc.if_else(pc.equal(context, ""), without, with_context)
+    return pc.if_else(pc.equal(context, _EMPTY), without, with_context)
 
 
 CONFIGS: dict[str, tuple[pa.Schema, Callable[[pa.RecordBatch], pa.RecordBatch]]] = {

@@ -14,18 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from . import card
 from .card import SplitFacts, read_facts, shards
 from .errors import ReleaseError
 from .formats import CONFIGS
-from .stories import PACKAGED, Report, read_stories
+from .stories import PACKAGED, read_stories
+from .writing import ParquetFile
 
 Facts = dict[str, dict[str, SplitFacts]]
 
 SHARD_BYTES = 500 << 20
-ROW_GROUP_BYTES = 16 << 20
 
 
 def build(
@@ -35,7 +36,7 @@ def build(
     out: str | Path,
     test_fraction: float = 0.0,
     force: bool = False,
-    report: Report | None = None,
+    **reading: Any,
 ) -> Facts:
     """Write the release folder of some stories, or leave what was there as it was.
 
@@ -54,7 +55,7 @@ def build(
         test_fraction: the share of the train sources that becomes the test split, between 0 and 1. A hash of the
             question decides, so that new stories move no old one, and one question's stories stay together.
         force: write even where a `README.md` or a `data/` is not ours.
-        report: is filled while reading.
+        **reading: what `read_stories` takes: `keys`, `encoding`, `max_line_bytes`, `report`, `on_problem`, `progress`.
 
     Returns:
         What was written, by config and split.
@@ -68,14 +69,14 @@ def build(
     if not force:
         _refuse_foreign(out)
     with _workshop(out) as folder:
-        _write_data(folder, _splits(train, test, test_fraction, report))
+        _write_data(folder, _splits(train, test, test_fraction, reading))
         facts = read_facts(folder)
         (folder / "README.md").write_text(card.render(facts), "utf-8", newline="\n")
         _install(folder, out)
     return facts
 
 
-def check(
+def check_release(
     train: str | Iterable[str] | None = None,
     test: str | Iterable[str] | None = None,
     *,
@@ -144,18 +145,17 @@ def _workshop(out: Path) -> Iterator[Path]:
 
 
 def _splits(
-    train: str | Iterable[str] | None, test: str | Iterable[str] | None, test_fraction: float, report: Report | None
+    train: str | Iterable[str] | None, test: str | Iterable[str] | None, test_fraction: float, reading: dict[str, Any]
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
-    report = Report() if report is None else report
     if train is None:
         train, test = PACKAGED["train"], PACKAGED["test"]
-    for batch in read_stories(train, report=report):
+    for batch in read_stories(train, **reading):
         if test_fraction:
-            in_test = pa.array([_hash(question.as_py()) < test_fraction for question in batch["question"]], pa.bool_())
+            in_test = pa.array([_hash(question) < test_fraction for question in batch["question"].to_pylist()])
             yield "test", batch.filter(in_test)
-            batch = batch.filter(pa.compute.invert(in_test))
+            batch = batch.filter(pc.invert(in_test))
         yield "train", batch
-    for batch in read_stories(test, report=report) if test else ():
+    for batch in read_stories(test, **reading) if test else ():
         yield "test", batch
 
 
@@ -176,61 +176,35 @@ def _write_data(folder: Path, batches: Iterable[tuple[str, pa.RecordBatch]]) -> 
                 if (config, split) not in writers:
                     writers[config, split] = stack.enter_context(_Shards(folder / "data" / config, split, schema))
                 writers[config, split].write(to_rows(batch))
-    for writer in writers.values():
-        writer.name_files()
 
 
 class _Shards:
-    """Writes one split of one config, in files and row groups of bounded size."""
+    """Writes one split of one config, in files of bounded size."""
 
     def __init__(self, folder: Path, split: str, schema: pa.Schema) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.split, self.schema = folder, split, schema
-        self.files: list[Path] = []
-        self.writer: pq.ParquetWriter | None = None
-        self.written = 0
-        self.waiting: list[pa.RecordBatch] = []
+        self.names: list[Path] = []
+        self.file = self._open_next()
 
     def __enter__(self) -> _Shards:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if not any(error):
-            self._write_row_group()
-        if self.writer:
-            self.writer.close()
+        """Close the last file and give all their final names, now that it is known how many there are."""
+        self.file.__exit__(*error)
+        for number, name in enumerate(self.names):
+            name.rename(self.folder / f"{self.split}-{number:05d}-of-{len(self.names):05d}.parquet")
 
     def write(self, rows: pa.RecordBatch) -> None:
-        self.waiting.append(rows)
-        if sum(batch.nbytes for batch in self.waiting) >= ROW_GROUP_BYTES:
-            self._write_row_group()
+        if self.file.nbytes and self.file.nbytes + rows.nbytes > SHARD_BYTES:
+            self.file.__exit__()
+            self.file = self._open_next()
+        self.file.write(rows)
 
-    def name_files(self) -> None:
-        """Give the files their final names, now that it is known how many there are."""
-        for number, file in enumerate(self.files):
-            file.rename(self.folder / f"{self.split}-{number:05d}-of-{len(self.files):05d}.parquet")
-
-    def _write_row_group(self) -> None:
-        table = pa.Table.from_batches(self.waiting, self.schema)
-        self.waiting = []
-        if self.writer is None or self.written + table.nbytes > SHARD_BYTES:
-            self.writer = self._open_next()
-        self.writer.write_table(table, row_group_size=max(table.num_rows, 1))
-        self.written += table.nbytes
-
-    def _open_next(self) -> pq.ParquetWriter:
-        if self.writer:
-            self.writer.close()
-        self.files.append(self.folder / f"{self.split}-{len(self.files):05d}.parquet")
-        self.written = 0
-        return pq.ParquetWriter(
-            self.files[-1],
-            self.schema,
-            compression="zstd",
-            use_dictionary=False,  # texts hardly ever repeat
-            use_content_defined_chunking=True,  # so that a revision uploads only what changed
-            store_schema=False,  # nothing that another version might not understand
-        )
+    def _open_next(self) -> ParquetFile:
+        self.names.append(self.folder / f"{self.split}-{len(self.names):05d}.parquet")
+        return ParquetFile(self.names[-1], self.schema, by_content=True)
 
 
 def _install(made: Path, out: Path) -> None:

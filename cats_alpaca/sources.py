@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import glob
 import gzip
 import io
 import lzma
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import IO, cast
 
-import fsspec
+import numpy as np
 import pyarrow as pa
 
 from .errors import SourceError
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 1 << 20
 """How much of a source is parsed at a time: big enough to be fast, small enough to have several in flight."""
 
 HEAD_BYTES = 1024
 """How much is kept of a line that is too long."""
+
+_UNREADABLE = (OSError, EOFError, ValueError, ImportError, zlib.error, lzma.LZMAError)
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -45,8 +48,9 @@ class Block:
         byte: the offset of the first line's first byte in the (decompressed) file.
         raw: the lines' bytes, line ends included.
         encoding: how `raw` is encoded.
+        newlines: where in `raw` the lines end.
         size: how many bytes it takes in the file; more than `len(raw)` only for a single line that is too long, of
-            which `raw` then holds the beginning.
+            which `raw` then holds the beginning (and its line end does not count).
     """
 
     file: str
@@ -54,6 +58,7 @@ class Block:
     byte: int
     raw: bytes
     encoding: str
+    newlines: np.ndarray
     size: int
 
     @property
@@ -64,20 +69,61 @@ class Block:
     def lines(self) -> Iterator[tuple[int, int, bytes]]:
         r"""Give every line as its number, its offset and its bytes without the `\n`.
 
-        >>> block = Block("cats.jsonl", 7, 100, "ねこ\nmiau\n".encode("utf-16-le"), "utf-16-le", 16)
+        >>> raw = "ねこ\nmiau\n".encode("utf-16-le")
+        >>> block = Block("cats.jsonl", 7, 100, raw, "utf-16-le", find_newlines(raw, "utf-16-le"), len(raw))
         >>> [(line, byte, raw.decode("utf-16-le")) for line, byte, raw in block.lines()]
         [(7, 100, 'ねこ'), (8, 106, 'miau')]
         """
-        newline = "\n".encode(self.encoding)
-        number, start = self.line, 0
-        while start < len(self.raw):
-            end = _find(self.raw, newline, start)
-            end = len(self.raw) if end < 0 else end
-            yield number, self.byte + start, self.raw[start:end]
-            number, start = number + 1, end + len(newline)
+        width = len("\n".encode(self.encoding))
+        start = 0
+        for number, end in enumerate([*self.newlines.tolist(), len(self.raw)], self.line):
+            if start < len(self.raw):
+                yield number, self.byte + start, self.raw[start:end]
+            start = end + width
 
 
-def read_blocks(file: str, *, encoding: str | None, max_line_bytes: int, block_bytes: int) -> Iterator[Block]:
+def find_files(sources: str | Iterable[str]) -> list[str]:
+    """Resolve patterns to the files that match, in order of their names; leave all else as it is.
+
+    >>> find_files(["-", "https://example.org/cats.jsonl?day=1"])
+    ['-', 'https://example.org/cats.jsonl?day=1']
+
+    Raises:
+        SourceError: when nothing matches a pattern.
+    """
+    return [file for source in ([sources] if isinstance(sources, str) else sources) for file in _matches(str(source))]
+
+
+def _matches(source: str) -> list[str]:
+    url = "://" in source
+    # In a web address "?" starts the query, and no server lists its files.
+    if not glob.has_magic(source) or os.path.exists(source) or (url and source.startswith("http")):
+        return [source]
+    if url:
+        import fsspec
+
+        files, path = fsspec.core.url_to_fs(source)
+        found = sorted(map(files.unstrip_protocol, files.glob(path)))
+    else:
+        found = sorted(glob.glob(source, recursive=True))
+    if not found:
+        raise SourceError(f"{source}: no file matches this pattern; check the name")
+    return found
+
+
+def count_bytes(files: Iterable[str]) -> int:
+    """Sum the sizes of the files, as far as they are known without reading them."""
+    return sum(os.path.getsize(file) for file in files if os.path.isfile(file))
+
+
+def read_blocks(
+    file: str,
+    *,
+    encoding: str | None,
+    max_line_bytes: int,
+    block_bytes: int,
+    progress: Callable[[int], object] | None = None,
+) -> Iterator[Block]:
     """Read one source as blocks of whole lines.
 
     Args:
@@ -85,19 +131,28 @@ def read_blocks(file: str, *, encoding: str | None, max_line_bytes: int, block_b
         encoding: of a file without a byte-order mark; None is UTF-8. It is never guessed.
         max_line_bytes: a line longer than this comes as a block of its own, cut.
         block_bytes: how many bytes to read at a time.
+        progress: is called with the number of bytes that were read since the last call, before decompression.
 
     Raises:
         SourceError: when the file cannot be opened or read, or the encoding is not known.
     """
     try:
         with _open(file) as stream:
-            yield from _split(_decompressed(stream), file, encoding, max_line_bytes, block_bytes)
+            done = 0
+            for block in _split(_decompressed(stream), file, encoding, max_line_bytes, block_bytes):
+                yield block
+                if progress and stream.seekable():
+                    progress(stream.tell() - done)
+                    done = stream.tell()
     except FileNotFoundError:
         raise SourceError(f"{file}: there is no such file; check the name") from None
     except IsADirectoryError:
         raise SourceError(f"{file}: is a folder; name the files in it") from None
-    except (OSError, EOFError, ValueError, ImportError, zlib.error, lzma.LZMAError) as error:
-        raise SourceError(f"{file}: cannot be read: {error}") from error
+    except Exception as error:
+        # Behind a URL stands somebody's file system, with exceptions of its own.
+        if "://" not in file and not isinstance(error, _UNREADABLE):
+            raise
+        raise SourceError(f"{file}: cannot be read: {error or type(error).__name__}") from error
 
 
 def _open(file: str) -> AbstractContextManager[IO[bytes]]:
@@ -105,6 +160,8 @@ def _open(file: str) -> AbstractContextManager[IO[bytes]]:
         return nullcontext(sys.stdin.buffer)
     if os.path.exists(file):  # a name as it stands, even one that looks like a URL or a pattern
         return open(file, "rb")
+    import fsspec  # a tenth of a second, which reading a local file need not wait
+
     opened: AbstractContextManager[IO[bytes]] = fsspec.open(file, "rb")
     return opened
 
@@ -152,62 +209,52 @@ def _encoding(head: bytes, encoding: str | None) -> tuple[str, int]:
 def _split(
     stream: IO[bytes], file: str, encoding: str | None, max_line_bytes: int, block_bytes: int
 ) -> Iterator[Block]:
-    chunk = stream.read(block_bytes)
+    chunk = stream.read(max(block_bytes, 4))  # a byte-order mark at least
     name, byte = _encoding(chunk, encoding)
-    newline = "\n".encode(name)
+    width = len("\n".encode(name))
     line, rest = 1, b""
-    chunk = chunk[byte:]
+    chunk = chunk[byte:] or stream.read(block_bytes)
     while chunk:
-        rest += chunk
-        end = _rfind(rest, newline) + len(newline)
-        if end > 0:
-            raw, rest = rest[:end], rest[end:]
-            yield Block(file, line, byte, raw, name, len(raw))
-            line, byte = line + _count(raw, newline), byte + len(raw)
+        if width > 1:  # a character may be cut between two chunks
+            rest, chunk = b"", rest + chunk
+        newlines = find_newlines(chunk, name)
+        if len(newlines):
+            end = int(newlines[-1]) + width
+            raw = b"".join((rest, memoryview(chunk)[:end]))
+            yield Block(file, line, byte, raw, name, newlines + len(rest), len(raw))
+            line, byte, rest = line + len(newlines), byte + len(raw), chunk[end:]
+        else:
+            rest += chunk
         if len(rest) > max_line_bytes:
-            size, head, rest = _skip_line(stream, rest, newline, block_bytes)
-            yield Block(file, line, byte, head, name, size)
-            line, byte = line + 1, byte + size
+            size, head, after = _skip_line(stream, rest, name, block_bytes)
+            yield Block(file, line, byte, head, name, newlines[:0], size)
+            line, byte, rest = line + 1, byte + size + width, after
         chunk = stream.read(block_bytes)
     if rest:
-        yield Block(file, line, byte, rest, name, len(rest))
+        yield Block(file, line, byte, rest, name, find_newlines(rest, name), len(rest))
 
 
-def _skip_line(stream: IO[bytes], head: bytes, newline: bytes, block_bytes: int) -> tuple[int, bytes, bytes]:
-    """Read to the end of a line that is too long: its size in bytes with its line end, its head, what follows it."""
+def find_newlines(raw: bytes, encoding: str) -> np.ndarray:
+    r"""Find where lines end, by characters: in UTF-16 a newline's two bytes also stand across two of them.
+
+    >>> find_newlines("ねこ\n\nਊ".encode("utf-16-be"), "utf-16-be").tolist()
+    [4, 6]
+    """
+    newline = "\n".encode(encoding)
+    unit = np.dtype(f"u{len(newline)}")
+    units = np.frombuffer(raw, unit, len(raw) // len(newline))
+    return np.flatnonzero(units == np.frombuffer(newline, unit)[0]) * len(newline)
+
+
+def _skip_line(stream: IO[bytes], head: bytes, encoding: str, block_bytes: int) -> tuple[int, bytes, bytes]:
+    """Read to the end of a line that is too long: its size without that, its head, what follows it."""
+    width = len("\n".encode(encoding))
     size, chunk, head = 0, head, head[:HEAD_BYTES]
-    while True:
-        # Chunks of wide encodings may be cut inside a character; carry the odd bytes so that positions stay aligned.
-        end = _find(chunk, newline, 0)
-        if end >= 0:
-            return size + end + len(newline), head, chunk[end + len(newline) :]
-        aligned = len(chunk) - len(chunk) % len(newline)
-        size, left = size + aligned, chunk[aligned:]
+    while not len(newlines := find_newlines(chunk, encoding)):
+        whole = len(chunk) - len(chunk) % width
         more = stream.read(block_bytes)
         if not more:
-            return size + len(left), head, b""
-        chunk = left + more
-
-
-def _find(raw: bytes, newline: bytes, start: int) -> int:
-    """Find a newline at a character's boundary: in UTF-16 its two bytes also stand across two characters."""
-    at = raw.find(newline, start)
-    while at >= 0 and (at - start) % len(newline):
-        at = raw.find(newline, at + 1)
-    return at
-
-
-def _rfind(raw: bytes, newline: bytes) -> int:
-    at = raw.rfind(newline)
-    while at >= 0 and at % len(newline):
-        at = raw.rfind(newline, 0, at + len(newline) - 1)
-    return at if at >= 0 else -len(newline)
-
-
-def _count(raw: bytes, newline: bytes) -> int:
-    if len(newline) == 1:
-        return raw.count(newline)
-    count, at = 0, _find(raw, newline, 0)
-    while at >= 0:
-        count, at = count + 1, _find(raw, newline, at + len(newline))
-    return count
+            return size + len(chunk), head, b""
+        size, chunk = size + whole, chunk[whole:] + more
+    end = int(newlines[0])
+    return size + end, head, chunk[end + width :]

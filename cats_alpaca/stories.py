@@ -7,24 +7,26 @@ Nothing here knows of Alpaca.
 
 from __future__ import annotations
 
-import io
 import re
 import struct
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from itertools import islice
-from typing import NamedTuple
+import threading
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from queue import Empty, Queue
+from typing import NamedTuple, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pa_json
 
 from . import exact, path
 from .errors import StoriesError
-from .exact import Keys, Problem
-from .sources import BLOCK_BYTES, Block, read_blocks
+from .exact import EXTRAS, Keys, Problem
+from .sources import BLOCK_BYTES, Block, find_files, find_newlines, read_blocks
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "topic", "question", "answer", "context", "experience")])
 """A story: what a record's keys become. Never null; an empty string where the record has none."""
@@ -38,9 +40,28 @@ MAX_PROBLEMS = 1000
 STORIES = Keys("question", "answer", "context")
 ALPACA = Keys("instruction", "output", "input")
 
-_WORKERS = 2
-_WHITE_SPACES = pa.array(filter(str.isspace, map(chr, range(0x3001))), pa.string())
+_AHEAD = 24
+_WHITE_SPACE = "".join(filter(str.isspace, map(chr, range(0x3001))))
+_SPACES = np.array([int.from_bytes(space.encode(), "big") for space in _WHITE_SPACE], np.uint32)
 _NOT_A_NUMBER = re.compile(rb"[:,\[][ \t\r]*-?(?:NaN|Inf)")
+
+
+_Item = TypeVar("_Item")
+
+
+def as_strings(texts: Sequence[str]) -> pa.Array:
+    """Make an array of strings, as `pa.array` does; but that imports pandas, more time and memory than a file may need.
+
+    >>> as_strings(["なぜ", ""]).to_pylist()
+    ['なぜ', '']
+    """
+    encoded = [text.encode() for text in texts]
+    offsets = np.zeros(len(encoded) + 1, np.int32)
+    np.cumsum([len(text) for text in encoded], out=offsets[1:])
+    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
+
+
+_EMPTY = as_strings([""])[0]
 
 
 @dataclass
@@ -66,11 +87,17 @@ class Report:
         self.kept += kept
         self.rejected += len(problems)
         self.by_code.update(problem.code for problem in problems)
-        self.problems += problems[: MAX_PROBLEMS - len(self.problems)]
+        # Without the lines themselves: a thousand of them may be large.
+        self.problems += [problem._replace(raw=b"") for problem in problems[: MAX_PROBLEMS - len(self.problems)]]
 
     def as_dict(self) -> dict[str, object]:
-        """Give the report as plain values, ready for JSON."""
-        return asdict(self)
+        """Give the report as plain values, ready for JSON.
+
+        >>> list(Report().as_dict())
+        ['read', 'kept', 'rejected', 'by_code', 'problems']
+        """
+        problems = [problem.as_dict() for problem in self.problems]
+        return {**vars(self), "by_code": dict(self.by_code), "problems": problems}
 
 
 class Result(NamedTuple):
@@ -86,10 +113,12 @@ def read_stories(
     keys: Keys = STORIES,
     encoding: str | None = None,
     max_line_bytes: int = MAX_LINE_BYTES,
+    extras: bool = True,
+    progress: Callable[[int], object] | None = None,
     report: Report | None = None,
     on_problem: Callable[[Problem], object] | None = None,
     block_bytes: int = BLOCK_BYTES,
-) -> Iterator[pa.RecordBatch]:
+) -> Generator[pa.RecordBatch, None, None]:
     r"""Read JSON Lines as Arrow batches of stories, in the order of the files and their lines.
 
     Question, answer and context lose outer white space; nothing else is changed. An absent, null or blank context
@@ -108,10 +137,12 @@ def read_stories(
     cats_alpaca.errors.StoriesError: ...: 'answer' must be a string, got 7 [wrong-type]
 
     Args:
-        sources: one or several paths or URLs.
+        sources: one or several paths, patterns or URLs; `-` is standard input. gzip, bzip2, xz and zstd are recognized.
         keys: what the question, the answer and the context are called.
         encoding: of files without a byte-order mark; None is UTF-8.
         max_line_bytes: a longer line is a problem.
+        extras: whether to read `id`, `topic` and `experience`, too; without them, these columns are empty.
+        progress: is called with the number of bytes that were read since the last call, before decompression.
         report: is filled while reading.
         on_problem: is called with every bad line's problem; the line is left out and reading goes on. Without it, bad
             lines raise an error when everything has been read.
@@ -122,19 +153,21 @@ def read_stories(
         StoriesError: at the end, when there were bad lines and no `on_problem`, or when there is no story at all.
     """
     report = Report() if report is None else report
-    files = [sources] if isinstance(sources, str) else list(sources)
-    blocks = (
-        block
-        for file in files
-        for block in read_blocks(file, encoding=encoding, max_line_bytes=max_line_bytes, block_bytes=block_bytes)
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"question, answer and context must be three different keys, got {', '.join(keys)}")
+    files = find_files(sources)
+    read = partial(
+        read_blocks, encoding=encoding, max_line_bytes=max_line_bytes, block_bytes=block_bytes, progress=progress
     )
-    for result in _in_parallel(lambda block: read_block(block, keys, max_line_bytes), blocks):
-        report.add(result.stories.num_rows, result.problems)
-        if on_problem:
-            for problem in result.problems:
-                on_problem(problem)
-        if result.stories.num_rows:
-            yield result.stories
+    blocks = (block for file in files for block in read(file))
+    with closing(_in_background(read_block(block, keys, max_line_bytes, extras) for block in blocks)) as results:
+        for result in results:
+            report.add(result.stories.num_rows, result.problems)
+            if on_problem:
+                for problem in result.problems:
+                    on_problem(problem)
+            if result.stories.num_rows:
+                yield result.stories
     if not report.kept and not report.problems:
         report.problems.append(
             Problem(", ".join(files), 0, 0, "no-stories", "holds no stories: there are only blank lines")
@@ -143,29 +176,52 @@ def read_stories(
         raise StoriesError(report)
 
 
-def _in_parallel(read: Callable[[Block], Result], blocks: Iterator[Block]) -> Iterator[Result]:
-    """Map in order with threads (Arrow lets go of the interpreter), and few blocks in flight: memory is a constant."""
-    with ThreadPoolExecutor(_WORKERS, "read_stories") as pool:
-        pending: deque[Future[Result]] = deque(pool.submit(read, block) for block in islice(blocks, _WORKERS + 1))
-        while pending:
-            result = pending.popleft().result()
-            pending.extend(pool.submit(read, block) for block in islice(blocks, 1))
-            yield result
+def _in_background(items: Iterator[_Item]) -> Generator[_Item, None, None]:
+    """Iterate in a thread, a few items ahead: Arrow lets go of the interpreter, so that reading and writing overlap.
+
+    The thread is a daemon, for it may wait for standard input when the user presses Ctrl-C.
+    """
+    queue: Queue[_Item | BaseException | None] = Queue(_AHEAD)
+    stopped = threading.Event()
+
+    def work() -> None:
+        try:
+            for item in items:
+                queue.put(item)
+                if stopped.is_set():
+                    return
+            queue.put(None)
+        except BaseException as error:  # whatever it is, the one who waits must hear of it
+            queue.put(error)
+
+    thread = threading.Thread(target=work, name="read_stories", daemon=True)
+    thread.start()
+    try:
+        while (item := queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        with suppress(Empty):
+            while True:
+                queue.get_nowait()  # so that the thread, if it waits for a free place, sees that it may stop
+        thread.join(timeout=1)
 
 
-def read_block(block: Block, keys: Keys, max_line_bytes: int) -> Result:
+def read_block(block: Block, keys: Keys, max_line_bytes: int, extras: bool) -> Result:
     """Read one block: fast where that is certain to be exact, else exactly."""
     text = None if block.cut or _has_long_line(block, max_line_bytes) else _as_utf8(block)
-    stories = _read_fast(text, keys) if text else None
+    stories = _read_fast(block, text, keys, extras) if text else None
     if stories is not None:
         return Result(stories, [])
-    records, problems = exact.read_lines(block, keys, max_line_bytes)
-    columns = [pa.array([record.get(name, "") for record in records], pa.string()) for name in SCHEMA.names]
+    records, problems = exact.read_lines(block, keys, max_line_bytes, extras)
+    columns = [as_strings([record.get(name, "") for record in records]) for name in SCHEMA.names]
     return Result(pa.RecordBatch.from_arrays(columns, schema=SCHEMA), problems)
 
 
 def _has_long_line(block: Block, max_line_bytes: int) -> bool:
-    return len(block.raw) > max_line_bytes and any(exact.length(raw) > max_line_bytes for _, _, raw in block.lines())
+    return len(block.raw) > max_line_bytes and any(len(raw) > max_line_bytes for _, _, raw in block.lines())
 
 
 def _as_utf8(block: Block) -> bytes | None:
@@ -184,20 +240,19 @@ def _as_utf8(block: Block) -> bytes | None:
     return block.raw
 
 
-def _read_fast(text: bytes, keys: Keys) -> pa.RecordBatch | None:
+def _read_fast(block: Block, text: bytes, keys: Keys, extras: bool) -> pa.RecordBatch | None:
     """Parse with Arrow; None where that fails or might not mean what RFC 8259, one object a line, means."""
-    text = text.strip(b" \t\r\n")
-    newlines = text.count(b"\n")
-    # Where every line but the last ends in "}" and the next one starts with "{", no value goes over a line's end: JSON
-    # has "}" and "{" side by side nowhere but between two values. As many rows as lines is then one object a line.
-    borders = text.count(b"}\n{") + (text.count(b"}\r\n{") if b"\r" in text else 0)
-    if newlines != borders or not text.startswith(b"{") or _NOT_A_NUMBER.search(text):
+    newlines = block.newlines if text is block.raw else find_newlines(text, "utf-8")
+    lines = len(newlines) + (not text.endswith(b"\n"))
+    if not _is_object_a_line(text, newlines):
+        return None
+    if any(word[:1] in text and word in text for word in (b"NaN", b"Inf")) and _NOT_A_NUMBER.search(text):
         return None
     names = dict(zip(keys, ("question", "answer", "context"), strict=True))
-    names |= {name: name for name in SCHEMA.names if name not in names.values() and name not in names}
+    names |= {name: name for name in EXTRAS if extras and name not in names}
     try:
         table = pa_json.read_json(
-            io.BytesIO(text),
+            pa.BufferReader(text),
             pa_json.ReadOptions(use_threads=False, block_size=len(text) + 1),
             pa_json.ParseOptions(
                 explicit_schema=pa.schema([(key, pa.string()) for key in names]), unexpected_field_behavior="ignore"
@@ -205,24 +260,63 @@ def _read_fast(text: bytes, keys: Keys) -> pa.RecordBatch | None:
         )
     except pa.ArrowInvalid:
         return None
-    columns = {names[key]: table.column(key).combine_chunks() for key in names}
-    if table.num_rows != newlines + 1 or columns["question"].null_count or columns["answer"].null_count:
+    if table.num_rows != lines:
+        return None
+    [batch] = table.to_batches()
+    columns = {names[key]: batch.column(key) for key in names}
+    if columns["question"].null_count or columns["answer"].null_count:
         return None
     columns = {name: _filled(column) for name, column in columns.items()}
     columns |= {name: _stripped(columns[name]) for name in ("question", "answer", "context")}
     if any(pc.min(pc.binary_length(columns[name])).as_py() == 0 for name in ("question", "answer")):
         return None
-    empty = pa.array([""] * table.num_rows, pa.string())
+    empty = pa.repeat(_EMPTY, lines)
     return pa.RecordBatch.from_arrays([columns.get(name, empty) for name in SCHEMA.names], schema=SCHEMA)
 
 
+def _is_object_a_line(text: bytes, newlines: np.ndarray) -> bool:
+    r"""Say whether no value goes over a line's end, going by the lines' first and last bytes.
+
+    Where every line starts with "{" and ends in "}", none does: JSON has "}" and "{" side by side nowhere but between
+    two values. If there are as many values as lines, then, each line is one.
+
+    >>> text = b'{"a": {}}\r\n{"b": 1}\n'
+    >>> _is_object_a_line(text, find_newlines(text, "utf-8"))
+    True
+    """
+    if not text.startswith(b"{") or not text.endswith((b"}", b"\n")):
+        return False
+    content = np.frombuffer(text, np.uint8)
+    last = content[newlines - 1]
+    last = np.where(last == ord("\r"), content[newlines - 2], last)
+    following = content[newlines[newlines < len(text) - 1] + 1]
+    return bool((last == ord("}")).all() and (following == ord("{")).all())
+
+
 def _filled(column: pa.Array) -> pa.Array:
-    return column.fill_null("") if column.null_count else column
+    return pc.coalesce(column, _EMPTY) if column.null_count else column  # fill_null would import pandas
 
 
 def _stripped(column: pa.Array) -> pa.Array:
     """Trim what `str.strip` trims; look at the ends first, for hardly any text needs it."""
-    ends = (pc.utf8_slice_codeunits(column, 0, 1), pc.utf8_slice_codeunits(column, -1))
-    if any(pc.any(pc.is_in(end, _WHITE_SPACES)).as_py() for end in ends):
-        return pc.utf8_trim(column, "".join(_WHITE_SPACES.to_pylist()))
-    return column
+    return pc.utf8_trim(column, _WHITE_SPACE) if _has_outer_space(column) else column
+
+
+def _has_outer_space(column: pa.Array) -> bool:
+    """Look at the first and last three bytes of every text: cheaper by far than to trim them all."""
+    content = np.frombuffer(column.buffers()[2] or b"", np.uint8)
+    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
+    starts, ends = (at[offsets[:-1] < offsets[1:]] for at in (offsets[:-1], offsets[1:]))
+    if not len(starts):
+        return False
+    if (ends - starts).min() < 3:
+        return True  # too short to look at; it is rare, and trimming is never wrong
+    first, last = (
+        np.left_shift(content[at], 16, dtype=np.uint32)
+        | np.left_shift(content[at + 1], 8, dtype=np.uint32)
+        | content[at + 2]
+        for at in (starts, ends - 3)
+    )
+    # One look-up for characters of one, two and three bytes at both ends: their codes do not overlap.
+    codes = np.concatenate((first >> 16, first >> 8, first, last & 0xFF, last & 0xFFFF, last))
+    return bool(np.isin(codes, _SPACES).any())

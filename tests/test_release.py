@@ -12,7 +12,17 @@ import pytest
 import yaml
 from support import CHECKOUT, Run, Write
 
-from cats_alpaca import ReleaseError, Report, SourceError, StoriesError, build, check, read_stories, release
+from cats_alpaca import (
+    ReleaseError,
+    Report,
+    SourceError,
+    StoriesError,
+    build,
+    check_release,
+    read_stories,
+    release,
+    writing,
+)
 from cats_alpaca.card import MARK, read_facts
 from cats_alpaca.formats import CONFIGS
 
@@ -31,7 +41,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def test_the_committed_release_is_what_the_stories_make() -> None:
-    check(out=CHECKOUT / "cats_alpaca")
+    check_release(out=CHECKOUT / "cats_alpaca")
 
 
 def test_a_release_holds_a_card_and_every_config(out: Path, write: Write) -> None:
@@ -90,7 +100,7 @@ def test_a_fraction_splits_by_content_so_that_new_stories_move_no_old_one(tmp_pa
 def test_shards_are_bounded_and_stale_ones_go(out: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write([{"question": f"{n}", "answer": "長い" * 50} for n in range(500)])
     monkeypatch.setattr(release, "SHARD_BYTES", 20_000)
-    monkeypatch.setattr(release, "ROW_GROUP_BYTES", 5_000)
+    monkeypatch.setattr(writing, "ROW_GROUP_BYTES", 5_000)
     monkeypatch.setitem(vars(release), "read_stories", functools.partial(read_stories, block_bytes=5_000))
     build(source, out=out)
     files = sorted((out / "data" / "alpaca").iterdir())
@@ -156,25 +166,25 @@ def test_a_missing_source_leaves_nothing(out: Path) -> None:
 def test_check_sees_stale_rows_schema_and_card(out: Path, write: Write) -> None:
     source = write(records(2))
     build(source, out=out)
-    check(source, out=out)
+    check_release(source, out=out)
 
     with pytest.raises(ReleaseError, match="the rows of alpaca/train; "):
-        check(write(records(2, "b"), "other.jsonl"), out=out)
+        check_release(write(records(2, "b"), "other.jsonl"), out=out)
 
     readme = out / "README.md"
     readme.write_text(readme.read_text("utf-8") + "by hand\n", "utf-8")
     with pytest.raises(ReleaseError, match=r"is stale: the card README\.md\."):
-        check(source, out=out)
+        check_release(source, out=out)
 
     build(source, out=out)
     shard = out / "data" / "alpaca" / "train-00000-of-00001.parquet"
     table = pq.read_table(shard)
     pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps({})}), shard)
     with pytest.raises(ReleaseError, match="the schema of data/alpaca"):
-        check(source, out=out)
+        check_release(source, out=out)
     pq.write_table(table.set_column(1, "input", table["input"].cast(pa.large_string())), shard)
     with pytest.raises(ReleaseError, match="the schema of data/alpaca"):
-        check(source, out=out)
+        check_release(source, out=out)
 
 
 def test_the_command_builds_checks_and_says_what_it_did(run: Run, write: Write, out: Path) -> None:
