@@ -48,6 +48,9 @@ class _Group(click.Group):
 @click.version_option(__version__, prog_name="cats-alpaca")
 def main() -> None:
     """Cat stories in Alpaca form: build the dataset and put it where it is needed."""
+    # Blocks of some MB come and go. Arrow's own pools give their memory back and fetch it again, for every block; the
+    # system's keeps it, which saves a tenth of the time of a conversion. It is read when pyarrow is imported.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
 _READING = (

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from .errors import SourceError
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 4 << 20
 """How much of a source is parsed at a time: big enough to be fast, small enough to have several in flight."""
 
 HEAD_BYTES = 1024
