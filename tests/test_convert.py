@@ -259,7 +259,7 @@ def test_interrupting_at_any_moment_leaves_the_old_file_or_the_new_one(
         time.sleep(took * (step + 1) / 12)
         process.send_signal(sent)
         _, errors = process.communicate(timeout=20)
-        assert "Traceback" not in errors or step < 4  # before our code runs, Python answers by itself
+        assert "Traceback" not in errors or "in invoke" not in errors  # before a command runs, Python answers itself
         assert names(out) == [target.name]
         assert target.read_bytes() in (b"old", whole)
 
