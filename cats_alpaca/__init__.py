@@ -1,8 +1,8 @@
 """Cat stories as an Alpaca dataset: read, map, load, release, publish.
 
 A line of JSONL becomes a story (`sources`, `exact`, `stories`), a story becomes a row (`formats`), rows become a file
-(`writing`, `conversion`), a release folder (`card`, `release`) or a `datasets.Dataset` (`builder`). Each module imports
-only from those before it.
+(`writing`, `conversion`), a release folder (`card`, `release`) or a `datasets.Dataset` (`builder`); `checks` tells how
+good the stories are. Each module imports only from those before it.
 
 This folder is itself a dataset repository: it holds what `cats-alpaca build` makes of the packaged stories. So
 `load_dataset(cats_alpaca.path())` needs none of this code, and any `datasets` version can do it.
@@ -22,6 +22,7 @@ from .errors import CatsAlpacaError, ReleaseError, SourceError, StoriesError
 
 if TYPE_CHECKING:
     from .builder import CatsAlpaca, load_dataset, prepare
+    from .checks import Finding, check
     from .conversion import convert
     from .exact import Keys, Problem
     from .release import build, check_release
@@ -33,6 +34,7 @@ __all__ = [
     "STORIES",
     "CatsAlpaca",
     "CatsAlpacaError",
+    "Finding",
     "Keys",
     "Problem",
     "ReleaseError",
@@ -40,6 +42,7 @@ __all__ = [
     "SourceError",
     "StoriesError",
     "build",
+    "check",
     "check_release",
     "convert",
     "load_dataset",
@@ -53,6 +56,8 @@ _HOMES = {
     "CatsAlpaca": "builder",
     "load_dataset": "builder",
     "prepare": "builder",
+    "Finding": "checks",
+    "check": "checks",
     "convert": "conversion",
     "Keys": "exact",
     "Problem": "exact",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,15 @@ from . import __version__, path
 from .errors import CatsAlpacaError, StoriesError
 
 if TYPE_CHECKING:
+    from .checks import Outcome
     from .stories import Report
 
 _SHOWN_PROBLEMS = 20
+_SHOWN_FINDINGS = 100
+_CODES = (
+    "invalid-json", "not-an-object", "two-values", "duplicate-key", "missing-key", "wrong-type", "null", "blank",
+    "invalid-encoding", "lone-surrogate", "line-too-long", "no-stories",
+)  # fmt: skip
 _CONFIGS = ("alpaca", "chat", "prompt_completion", "stories")
 
 
@@ -74,15 +81,20 @@ _READING = (
         show_default=True,
         help="A longer line is a bad line.",
     ),
+)
+_BAD_LINES = (
     click.option("--rejects", metavar="FILE", help="Put bad lines there, as JSONL, and go on without them."),
     click.option("--report", metavar="FILE", help="Put counts and problems there, as JSON, however it went."),
 )
 
 
-def _reading_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(_READING):
-        command = option(command)
-    return command
+def _options(*options: Callable[[Any], Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 @main.command(epilog="Example: cats-alpaca convert cats.jsonl cats.parquet --rejects bad.jsonl")
@@ -91,7 +103,7 @@ def _reading_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--config", type=click.Choice(_CONFIGS), default=_CONFIGS[0], show_default=True, help="Which rows to make."
 )
-@_reading_options
+@_options(*_READING, *_BAD_LINES)
 def convert(sources: tuple[str, ...], destination: str, config: str, **options: Any) -> None:
     """Convert JSONL of questions and answers to one file of rows.
 
@@ -127,7 +139,7 @@ def convert(sources: tuple[str, ...], destination: str, config: str, **options: 
 @click.option("--out", metavar="DIR", default="release", show_default=True, help="The release folder.")
 @click.option("--check", is_flag=True, help="Write nothing; fail when DIR is stale in rows, schema or card.")
 @click.option("--force", is_flag=True, help="Write even where README.md or data/ in DIR is not ours.")
-@_reading_options
+@_options(*_READING, *_BAD_LINES)
 def build(
     train: tuple[str, ...],
     test: tuple[str, ...],
@@ -163,6 +175,65 @@ def build(
     click.echo(os.path.join(out, "README.md"))
 
 
+@main.command(epilog="Example: cats-alpaca check cats.jsonl --fail-on warning --ignore link,echo")
+@click.argument("sources", metavar="[SRC]...", nargs=-1)
+@click.option("--train", metavar="SRC", multiple=True, help="Stories of the train split; may be repeated.")
+@click.option(
+    "--test", metavar="SRC", multiple=True, help="Stories of the test split, compared with --train for leaks."
+)
+@click.option("--report", metavar="FILE", help="Put all findings and the shape there, as JSON.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warning"]),
+    default="error",
+    show_default=True,
+    help="Exit with 1 for these.",
+)
+@click.option("--ignore", metavar="ID,...", default="", help="Rules that are not to be looked at.")
+@click.option("--write-clean", metavar="DST", help="Put the lines without findings at that level there, as they are.")
+@_options(*_READING)
+def check(
+    sources: tuple[str, ...],
+    train: tuple[str, ...],
+    test: tuple[str, ...],
+    report: str | None,
+    fail_on: str,
+    ignore: str,
+    write_clean: str | None,
+    **options: Any,
+) -> None:
+    """Check stories before anybody trains on them: the packaged ones, or SRC, or two splits.
+
+    Looks for defects of Alpaca data, duplicates and leaks between the splits, personal data, answers that are not
+    Japanese, and poisons named without a warning; and tells the shape of the data.
+    """
+    from . import checks
+
+    files = [*sources, *train, *test]
+    if (sources and (train or test)) or (test and not train):
+        raise click.UsageError("name either SRC, or --train and --test.")
+    if "-" in files:
+        raise click.UsageError("check reads its sources twice; put standard input into a file.")
+    if write_clean and not sources:
+        raise click.UsageError("--write-clean needs SRC.")
+    ignored = [rule.strip() for rule in ignore.split(",") if rule.strip()]
+    if unknown := [rule for rule in ignored if rule not in {*checks.RULES, *_CODES}]:
+        raise click.BadParameter(f"there is no rule {unknown[0]!r}", param_hint="--ignore")
+    what: dict[str, Any] = {"sources": sources or None, "train": train or None, "test": test or None, "ignore": ignored}
+    with _bar(files) as bar:
+        outcome = checks.examine(**what, **_how_to_read(**options), progress=bar.update)
+    if report:
+        _write_report(report, outcome)
+    _show_findings(outcome)
+    level = checks.SEVERITIES.index(fail_on)
+    grave = [one for one in outcome.findings if checks.SEVERITIES.index(one.severity) >= level]
+    if write_clean:
+        gone = checks.write_clean(sources, write_clean, grave, encoding=options["encoding"])
+        click.echo(f"{write_clean}: {outcome.stories - gone:,} stories kept, {gone:,} left out", err=True)
+    if grave:
+        sys.exit(1)
+
+
 @main.command(epilog="Example: cats-alpaca prepare")
 def prepare() -> None:
     """Put the packaged dataset into the cache, so that load_dataset("cats_alpaca") works in any folder."""
@@ -181,36 +252,22 @@ def print_path() -> None:
 def _reading(
     sources: Sequence[str],
     *,
-    from_: str,
-    question_key: str | None,
-    answer_key: str | None,
-    context_key: str | None,
-    encoding: str | None,
-    max_line_bytes: int,
     rejects: str | None,
     report: str | None,
+    **options: Any,
 ) -> Iterator[dict[str, Any]]:
     """Turn the reading options into what `read_stories` takes; show a bar, write rejects and report, say the counts."""
     from .conversion import rejects_file
-    from .exact import Keys
-    from .sources import count_bytes, find_files
-    from .stories import ALPACA, STORIES, Report
+    from .stories import Report
     from .writing import whole_file
 
     found = Report()
-    given = (question_key, answer_key, context_key)
-    keys = Keys(*(key or usual for key, usual in zip(given, ALPACA if from_ == "alpaca" else STORIES, strict=True)))
-    if len(set(keys)) < len(keys):
-        raise click.UsageError(f"question, answer and context must be three different keys, got {', '.join(keys)}.")
-    reading: dict[str, Any] = {"keys": keys, "encoding": encoding, "max_line_bytes": max_line_bytes, "report": found}
+    reading = {**_how_to_read(**options), "report": found}
     try:
         with ExitStack() as stack:
             if rejects:
                 reading["on_problem"] = stack.enter_context(rejects_file(rejects))
-            total = count_bytes(find_files(sources))
-            hidden = not total or not sys.stderr.isatty()
-            bar = click.progressbar(length=total, label="reading", file=sys.stderr, hidden=hidden)
-            reading["progress"] = stack.enter_context(bar).update
+            reading["progress"] = stack.enter_context(_bar(sources)).update
             yield reading
     finally:
         if report:
@@ -219,12 +276,74 @@ def _reading(
     _say_counts(found)
 
 
+def _how_to_read(
+    from_: str,
+    question_key: str | None,
+    answer_key: str | None,
+    context_key: str | None,
+    encoding: str | None,
+    max_line_bytes: int,
+) -> dict[str, Any]:
+    from .exact import Keys
+    from .stories import ALPACA, STORIES
+
+    given = (question_key, answer_key, context_key)
+    keys = Keys(*(key or usual for key, usual in zip(given, ALPACA if from_ == "alpaca" else STORIES, strict=True)))
+    if len(set(keys)) < len(keys):
+        raise click.UsageError(f"question, answer and context must be three different keys, got {', '.join(keys)}.")
+    return {"keys": keys, "encoding": encoding, "max_line_bytes": max_line_bytes}
+
+
+def _bar(sources: Sequence[str]) -> Any:
+    """Make a progress bar by bytes; a hidden one where nobody would see it."""
+    from .sources import count_bytes, find_files
+
+    total = count_bytes(find_files(sources))
+    hidden = not total or not sys.stderr.isatty()
+    return click.progressbar(length=total, label="reading", file=sys.stderr, hidden=hidden)
+
+
 def _show_problems(report: Report) -> None:
     for problem in report.problems[:_SHOWN_PROBLEMS]:
         click.echo(problem, err=True)
     if (hidden := report.rejected - _SHOWN_PROBLEMS) > 0:
         click.echo(f"and {hidden:,} more", err=True)
     _say_counts(report)
+
+
+def _write_report(report: str, outcome: Outcome) -> None:
+    from .writing import whole_file
+
+    by_rule = Counter(one.rule for one in outcome.findings)
+    found = [one._asdict() for one in outcome.findings]
+    content = {"stories": outcome.stories, "by_rule": by_rule, "findings": found, "shape": outcome.shape}
+    with whole_file(report) as stream:
+        stream.write(json.dumps(content, ensure_ascii=False, indent=2).encode() + b"\n")
+
+
+_COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
+
+
+def _show_findings(outcome: Outcome) -> None:
+    """Print the findings, a table of the shape, and how many there are of each."""
+    for one in outcome.findings[:_SHOWN_FINDINGS]:
+        click.echo(str(one).replace(one.severity, click.style(one.severity, fg=_COLOURS[one.severity]), 1))
+    if (hidden := len(outcome.findings) - _SHOWN_FINDINGS) > 0:
+        click.echo(f"and {hidden:,} more; --report FILE has them all")
+    click.echo(
+        f"\n{'split':6}{'topic':13}{'stories':>8}{'context':>9}{'own':>6}{'others':>8}{'question':>16}{'answer':>18}"
+    )
+    for row in outcome.shape:
+        question, answer = ("–".join(f"{length:,}" for length in row[name]) for name in ("question", "answer"))
+        shares = f"{row['context']:>9.0%}{row['own']:>6.0%}{row['others']:>8.0%}"
+        click.echo(f"{row['split']:6}{row['topic']:13}{row['stories']:>8,}{shares}{question:>16}{answer:>18}")
+    click.echo("question and answer: characters, 5th, 50th and 95th percentile\n")
+    counts = Counter(one.severity for one in outcome.findings)
+    rules = ", ".join(
+        f"{rule} {count:,}" for rule, count in Counter(one.rule for one in outcome.findings).most_common()
+    )
+    totals = ", ".join(f"{counts[severity]:,} {severity}s" for severity in ("error", "warning", "note"))
+    click.echo(f"{outcome.stories:,} stories: {totals}" + (f" ({rules})" if rules else ""))
 
 
 def _say_counts(report: Report) -> None:

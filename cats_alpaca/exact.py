@@ -72,19 +72,19 @@ class _BadLineError(Exception):
 
 def read_lines(
     block: Block, keys: Keys, max_line_bytes: int, extras: bool = True
-) -> tuple[list[Record], list[Problem]]:
-    r"""Read a block's lines one by one.
+) -> tuple[list[int], list[Record], list[Problem]]:
+    r"""Read a block's lines one by one: the numbers of the good ones, their records, the problems of the others.
 
     >>> raw = '{"question": "鳴く", "answer": "朝です"}\n\n{"question": "鳴く"}\n'.encode()
     >>> from cats_alpaca.sources import find_newlines
     >>> block = Block("cats.jsonl", 1, 0, raw, "utf-8", find_newlines(raw, "utf-8"), len(raw))
-    >>> records, problems = read_lines(block, Keys("question", "answer", "context"), 1000)
-    >>> records
-    [{'question': '鳴く', 'answer': '朝です'}]
+    >>> lines, records, problems = read_lines(block, Keys("question", "answer", "context"), 1000)
+    >>> lines, records
+    ([1], [{'question': '鳴く', 'answer': '朝です'}])
     >>> str(problems[0]), problems[0].byte
     ("cats.jsonl:3: there is no key 'answer' [missing-key]", 47)
     """
-    records, problems = [], []
+    lines, records, problems = [], [], []
     for line, byte, raw in block.lines():
         size = block.size if block.cut else len(raw)
         try:
@@ -94,10 +94,11 @@ def read_lines(
             text = _decode(raw, block.encoding)
             if text.strip(_SPACE):
                 records.append(read_line(text, keys, extras))
+                lines.append(line)
         except _BadLineError as error:
             code, reason = error.args
             problems.append(Problem(block.file, line, byte, code, reason, raw, size, block.encoding))
-    return records, problems
+    return lines, records, problems
 
 
 def read_line(text: str, keys: Keys, extras: bool) -> Record:

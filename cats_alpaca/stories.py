@@ -103,9 +103,10 @@ class Report:
 
 
 class Result(NamedTuple):
-    """One block's stories, and the problems of its bad lines."""
+    """One block's stories, the lines on which they stand, and the problems of its bad lines."""
 
     stories: pa.RecordBatch
+    lines: Sequence[int]
     problems: list[Problem]
 
 
@@ -216,10 +217,10 @@ def read_block(block: Block, keys: Keys, max_line_bytes: int, extras: bool) -> R
     text = None if block.cut or _has_long_line(block, max_line_bytes) else _as_utf8(block)
     stories = _read_fast(block, text, keys, extras) if text else None
     if stories is not None:
-        return Result(stories, [])
-    records, problems = exact.read_lines(block, keys, max_line_bytes, extras)
+        return Result(stories, range(block.line, block.line + stories.num_rows), [])
+    lines, records, problems = exact.read_lines(block, keys, max_line_bytes, extras)
     columns = [as_strings([record.get(name, "") for record in records]) for name in SCHEMA.names]
-    return Result(pa.RecordBatch.from_arrays(columns, schema=SCHEMA), problems)
+    return Result(pa.RecordBatch.from_arrays(columns, schema=SCHEMA), lines, problems)
 
 
 def _has_long_line(block: Block, max_line_bytes: int) -> bool:

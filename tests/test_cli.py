@@ -65,7 +65,8 @@ def test_the_example_that_ends_every_help_runs(command: str, tmp_path: Path) -> 
     epilog = main.commands[command].epilog or ""
     example = epilog.removeprefix("Example: ")
     assert example != epilog
-    (tmp_path / "cats.jsonl").write_text('{"question": "なぜ鳴く？", "answer": "朝です。"}\n' * 30, "utf-8")
+    stories = CHECKOUT / "cats_alpaca" / "stories" / "cats_stories_test.jsonl"
+    (tmp_path / "cats.jsonl").write_bytes(stories.read_bytes())
     shims = tmp_path / "bin"
     shims.mkdir()
     for name, code in (("cats-alpaca", "-m cats_alpaca"), ("python", "")):

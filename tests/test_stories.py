@@ -186,7 +186,7 @@ def test_any_records_read_as_json_loads_reads_them(tmp_path: Path, raw: bytes, b
     start = len(raw) - len(raw.removeprefix(b"\xef\xbb\xbf"))
     body = raw[start:]
     block = Block(str(file), 1, start, body, "utf-8", find_newlines(body, "utf-8"), len(body))
-    exact, exact_problems = read_lines(block, stories.STORIES, 1 << 24)
+    _, exact, exact_problems = read_lines(block, stories.STORIES, 1 << 24)
     empty = dict.fromkeys(stories.SCHEMA.names, "")
     assert [{**empty, **record} for record in exact] == records
     assert exact_problems == problems
