@@ -228,8 +228,8 @@ def check(
     level = checks.SEVERITIES.index(fail_on)
     grave = [one for one in outcome.findings if checks.SEVERITIES.index(one.severity) >= level]
     if write_clean:
-        gone = checks.write_clean(sources, write_clean, grave, encoding=options["encoding"])
-        click.echo(f"{write_clean}: {outcome.stories - gone:,} stories kept, {gone:,} left out", err=True)
+        kept, left_out = checks.write_clean(sources, write_clean, grave, encoding=options["encoding"])
+        click.echo(f"{write_clean}: {kept:,} lines kept, {left_out:,} left out", err=True)
     if grave:
         sys.exit(1)
 

@@ -154,22 +154,26 @@ def examine(
 
 def write_clean(
     sources: Iterable[str], destination: str, findings: Iterable[Finding], *, encoding: str | None = None
-) -> int:
-    """Write the lines on which nothing was found to a UTF-8 JSONL file, as they are; give the number of the others.
+) -> tuple[int, int]:
+    """Write the lines on which nothing was found to a UTF-8 JSONL file, as they are; count them, and the others.
 
     >>> import tempfile
-    >>> write_clean([PACKAGED["test"]], tempfile.mkdtemp() + "/clean.jsonl", [])
+    >>> _, left_out = write_clean([PACKAGED["test"]], tempfile.mkdtemp() + "/clean.jsonl", [])
+    >>> left_out
     0
     """
     bad = {(one.file, one.line) for one in findings if one.line}
     read = partial(read_blocks, encoding=encoding, max_line_bytes=1 << 62, block_bytes=BLOCK_BYTES)
+    counts = [0, 0]
     with whole_file(destination) as stream:
         for file in find_files(sources):
             for block in read(file):
                 for line, _, raw in block.lines():
-                    if raw.strip() and (file, line) not in bad:
-                        stream.write(raw.decode(block.encoding).removesuffix("\r").encode() + b"\n")
-    return len(bad)
+                    if raw.strip():
+                        counts[(file, line) in bad] += 1
+                        if (file, line) not in bad:
+                            stream.write(raw.decode(block.encoding).removesuffix("\r").encode() + b"\n")
+    return counts[0], counts[1]
 
 
 # ---- one block
@@ -208,7 +212,7 @@ def _find_in_characters(answers: Sequence[str]) -> Iterator[tuple[int, str, str]
     codes = np.frombuffer("".join(answers).encode("utf-32-le"), np.uint32)
     starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))
     kana = np.add.reduceat((codes >= 0x3041) & (codes <= 0x30FF), starts, dtype=np.int64)
-    for row in np.flatnonzero(kana < KANA * lengths).tolist():
+    for row in np.flatnonzero((kana < KANA * lengths) & (lengths >= 10)).tolist():  # of a word nobody can tell
         yield row, "not-japanese", f"only {kana[row] / lengths[row]:.0%} of the answer is kana"
     for opening, closing in map(tuple, _BRACKETS):
         difference = np.add.reduceat(
