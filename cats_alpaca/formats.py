@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from .stories import SCHEMA as STORIES
 from .stories import as_strings
@@ -56,6 +55,8 @@ def to_chat(stories: pa.RecordBatch) -> pa.RecordBatch:
     >>> to_chat(example()).to_pylist()[0]["messages"][0]
     {'role': 'user', 'content': 'なぜ鳴くの？\n\n朝だけ鳴く。'}
     """
+    import pyarrow.compute as pc  # slow to import, and not needed for the default config
+
     rows = stories.num_rows
     user = _either(
         stories["context"],
@@ -77,6 +78,8 @@ def to_prompt_completion(stories: pa.RecordBatch) -> pa.RecordBatch:
     >>> to_prompt_completion(example()).to_pylist()[0]["prompt"].partition("Instruction:\n")[2]
     'なぜ鳴くの？\n\n### Input:\n朝だけ鳴く。\n\n### Response:\n'
     """
+    import pyarrow.compute as pc
+
     question, context = stories["question"], stories["context"]
     head, middle, tail = _WITH_INPUT
     with_input = pc.binary_join_element_wise(head, question, middle, context, tail, _EMPTY)
@@ -117,6 +120,8 @@ def _as_integers(numbers: np.ndarray) -> pa.Array:
 
 
 def _either(context: pa.Array, with_context: pa.Array, without: pa.Array) -> pa.Array:
+    import pyarrow.compute as pc
+
     return pc.if_else(pc.equal(context, _EMPTY), without, with_context)
 
 

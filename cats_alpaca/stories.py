@@ -20,7 +20,6 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.json as pa_json
 
 from . import exact, path
@@ -271,7 +270,7 @@ def _read_fast(block: Block, text: bytes, keys: Keys, extras: bool) -> pa.Record
         return None
     columns = {name: _filled(column) for name, column in columns.items()}
     columns |= {name: _stripped(columns[name]) for name in ("question", "answer", "context")}
-    if any(pc.min(pc.binary_length(columns[name])).as_py() == 0 for name in ("question", "answer")):
+    if any((np.diff(_offsets(columns[name])) == 0).any() for name in ("question", "answer")):
         return None
     empty = pa.repeat(_EMPTY, lines)
     return pa.RecordBatch.from_arrays([columns.get(name, empty) for name in SCHEMA.names], schema=SCHEMA)
@@ -296,19 +295,32 @@ def _is_object_a_line(text: bytes, newlines: np.ndarray) -> bool:
     return bool((last == ord("}")).all() and (following == ord("{")).all())
 
 
-def _filled(column: pa.Array) -> pa.Array:
-    return pc.coalesce(column, _EMPTY) if column.null_count else column  # fill_null would import pandas
+def _filled(column: pa.StringArray) -> pa.StringArray:
+    """Make nulls empty strings: one that was read from JSON takes no bytes, so it is enough to forget it was null."""
+    return (
+        pa.StringArray.from_buffers(len(column), *column.buffers()[1:], offset=column.offset)
+        if column.null_count
+        else column
+    )
 
 
-def _stripped(column: pa.Array) -> pa.Array:
+def _offsets(column: pa.StringArray) -> np.ndarray:
+    return np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
+
+
+def _stripped(column: pa.StringArray) -> pa.StringArray:
     """Trim what `str.strip` trims; look at the ends first, for hardly any text needs it."""
-    return pc.utf8_trim(column, _WHITE_SPACE) if _has_outer_space(column) else column
+    if not _has_outer_space(column):
+        return column
+    import pyarrow.compute as pc  # slow to import, and seldom needed
+
+    return pc.utf8_trim(column, _WHITE_SPACE)
 
 
-def _has_outer_space(column: pa.Array) -> bool:
+def _has_outer_space(column: pa.StringArray) -> bool:
     """Look at the first and last three bytes of every text: cheaper by far than to trim them all."""
     content = np.frombuffer(column.buffers()[2] or b"", np.uint8)
-    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
+    offsets = _offsets(column)
     starts, ends = (at[offsets[:-1] < offsets[1:]] for at in (offsets[:-1], offsets[1:]))
     if not len(starts):
         return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +32,7 @@ def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
     path = Path(os.path.realpath(path))  # a link keeps pointing where it points
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "This is a folder; name a file", str(path))
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    beside = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     nameless = _open_nameless(path.parent)
     try:
         with nameless or open(beside, "xb") as stream:

@@ -3,9 +3,9 @@
     pip install '.[bench]'
     python tests/benchmarks/convert.py [--gb 0.25] [--runs 5] [--only parquet|json] [--bad]
 
-Whole processes are timed, imports included, each peer in its usual way with a declared schema; Parquet is zstd
-everywhere, at each one's own level. Only the ratios mean something: the machine may be busy with other things. `--bad`
-makes the middle line a bad one, which only our reader can leave out (peers are left out then).
+Whole processes are timed, imports included, each peer in its usual way with a declared schema; Parquet is zstd, at
+each one's own level. Only the ratios mean something: the machine may be busy with other things. `--bad` makes the
+middle line a bad one, which only our reader can leave out (peers are left out then).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def to_alpaca(batch):
     return {"instruction": batch["question"], "input": [c or "" for c in batch["context"]], "output": batch["answer"]}
 features = Features(question=text, answer=text, context=text)
 rows = load_dataset("json", data_files=sys.argv[1], features=features, split="train", cache_dir=sys.argv[2] + ".cache")
-rows.map(to_alpaca, batched=True, remove_columns=rows.column_names).to_parquet(sys.argv[2], compression="zstd")
+rows.map(to_alpaca, batched=True, remove_columns=rows.column_names).to_parquet(sys.argv[2])
 """
 POLARS = """
 import sys
@@ -114,6 +114,7 @@ def compare(title: str, codes: dict[str, str], source: Path, target: Path, runs:
     for number in range(runs + 1):
         for name, code in codes.items():
             shutil.rmtree(f"{target}.cache", ignore_errors=True)
+            target.unlink(missing_ok=True)  # to free an old file is no part of the work
             figures = measure(code, str(source), str(target), *(options if code is OURS else []))
             sizes[name] = target.stat().st_size / 1e6
             if number:
