@@ -24,6 +24,8 @@ from .errors import SourceError
 BLOCK_BYTES = 4 << 20
 """How much of a source is parsed at a time: big enough to be fast, small enough to have several in flight."""
 
+_FIRST_BYTES = 256 << 10
+
 HEAD_BYTES = 1024
 """How much is kept of a line that is too long."""
 
@@ -209,7 +211,7 @@ def _encoding(head: bytes, encoding: str | None) -> tuple[str, int]:
 def _split(
     stream: IO[bytes], file: str, encoding: str | None, max_line_bytes: int, block_bytes: int
 ) -> Iterator[Block]:
-    chunk = stream.read(max(block_bytes, 4))  # a byte-order mark at least
+    chunk = stream.read(max(min(block_bytes, _FIRST_BYTES), 4))  # a byte-order mark at least
     name, byte = _encoding(chunk, encoding)
     width = len("\n".encode(name))
     line, rest = 1, b""
@@ -229,7 +231,8 @@ def _split(
             size, head, after = _skip_line(stream, rest, name, block_bytes)
             yield Block(file, line, byte, head, name, newlines[:0], size)
             line, byte, rest = line + 1, byte + size + width, after
-        chunk = stream.read(block_bytes)
+        # Small blocks first, so that whoever waits for them can begin.
+        chunk = stream.read(min(block_bytes, byte + _FIRST_BYTES))
     if rest:
         yield Block(file, line, byte, rest, name, find_newlines(rest, name), len(rest))
 

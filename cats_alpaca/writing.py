@@ -104,7 +104,8 @@ class ParquetFile:
         self._waiting.append(rows)
         self._waiting_bytes += rows.nbytes
         self.nbytes += rows.nbytes
-        if self._waiting_bytes >= ROW_GROUP_BYTES:
+        # The first row groups are smaller, so that compressing begins while the first blocks are being read.
+        if self._waiting_bytes >= min(ROW_GROUP_BYTES, max(self.nbytes // 2, 1 << 20)):
             self._write_row_group()
 
     def _write_row_group(self) -> None:
