@@ -116,6 +116,7 @@ def convert(sources: tuple[str, ...], destination: str, config: str, **options: 
         conversion.writer_for(destination)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="DST") from None
+    _keep_apart(sources, destination, options["rejects"], options["report"])
     with _reading(sources, **options) as reading:
         conversion.convert(sources, destination, config=config, **reading)
     click.echo(destination)
@@ -157,6 +158,7 @@ def build(
 
     from . import release
 
+    _keep_apart((*train, *test), os.path.join(out, "README.md"), options["rejects"], options["report"])
     with _reading((*train, *test), **options) as reading:
         what: dict[str, Any] = {
             "train": train or None,
@@ -216,6 +218,7 @@ def check(
         raise click.UsageError("check reads its sources twice; put standard input into a file.")
     if write_clean and not sources:
         raise click.UsageError("--write-clean needs SRC.")
+    _keep_apart(files, report, write_clean)
     ignored = [rule.strip() for rule in ignore.split(",") if rule.strip()]
     if unknown := [rule for rule in ignored if rule not in {*checks.RULES, *_CODES}]:
         raise click.BadParameter(f"there is no rule {unknown[0]!r}", param_hint="--ignore")
@@ -272,8 +275,21 @@ def _reading(
     finally:
         if report:
             with whole_file(report) as stream:
-                stream.write(json.dumps(found.as_dict(), ensure_ascii=False, indent=2).encode() + b"\n")
+                stream.write(
+                    json.dumps(found.as_dict(), ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace")
+                    + b"\n"
+                )
     _say_counts(found)
+
+
+def _keep_apart(sources: Sequence[str], *written: str | None) -> None:
+    """Refuse to write one file over another that this command reads or writes."""
+    taken = {os.path.realpath(source) for source in sources}
+    for name in filter(None, written):
+        place = os.path.realpath(name)
+        if place in taken:
+            raise click.UsageError(f"{name} is read or written by this command already; name another file.")
+        taken.add(place)
 
 
 def _how_to_read(
@@ -318,7 +334,7 @@ def _write_report(report: str, outcome: Outcome) -> None:
     found = [one._asdict() for one in outcome.findings]
     content = {"stories": outcome.stories, "by_rule": by_rule, "findings": found, "shape": outcome.shape}
     with whole_file(report) as stream:
-        stream.write(json.dumps(content, ensure_ascii=False, indent=2).encode() + b"\n")
+        stream.write(json.dumps(content, ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace") + b"\n")
 
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
@@ -327,7 +343,8 @@ _COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
 def _show_findings(outcome: Outcome) -> None:
     """Print the findings, a table of the shape, and how many there are of each."""
     for one in outcome.findings[:_SHOWN_FINDINGS]:
-        click.echo(str(one).replace(one.severity, click.style(one.severity, fg=_COLOURS[one.severity]), 1))
+        text = str(one).replace(one.severity, click.style(one.severity, fg=_COLOURS[one.severity]), 1)
+        click.echo(text if one.story.isprintable() else text.replace(one.story, repr(one.story)))
     if (hidden := len(outcome.findings) - _SHOWN_FINDINGS) > 0:
         click.echo(f"and {hidden:,} more; --report FILE has them all")
     click.echo(
@@ -336,7 +353,8 @@ def _show_findings(outcome: Outcome) -> None:
     for row in outcome.shape:
         question, answer = ("–".join(f"{length:,}" for length in row[name]) for name in ("question", "answer"))
         shares = f"{row['context']:>9.0%}{row['own']:>6.0%}{row['others']:>8.0%}"
-        click.echo(f"{row['split']:6}{row['topic']:13}{row['stories']:>8,}{shares}{question:>16}{answer:>18}")
+        topic = row["topic"] if row["topic"].isprintable() else repr(row["topic"])
+        click.echo(f"{row['split']:6}{topic:13}{row['stories']:>8,}{shares}{question:>16}{answer:>18}")
     click.echo("question and answer: characters, 5th, 50th and 95th percentile\n")
     counts = Counter(one.severity for one in outcome.findings)
     rules = ", ".join(

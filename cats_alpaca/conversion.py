@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import codecs
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from json.encoder import encode_basestring_ascii as quoted
@@ -66,6 +67,8 @@ def convert(
     report = Report() if report is None else report
     schema, to_rows = CONFIGS[config]
     write_rows = writer_for(destination)
+    if rejects and os.path.realpath(rejects) == os.path.realpath(destination):
+        raise ValueError("rejects and destination must be two files")
     with ExitStack() as stack:
         if rejects:
             reading["on_problem"] = stack.enter_context(rejects_file(rejects))
@@ -123,7 +126,8 @@ def as_reject(problem: Problem) -> dict[str, object]:
 
 
 def _write_line(stream: IO[bytes], row: dict[str, object]) -> None:
-    stream.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+    # Half a surrogate pair, as in a file name that is no UTF-8, becomes an escape that JSON has for it.
+    stream.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
 
 
 def _write_json(batches: Iterable[pa.RecordBatch], schema: pa.Schema, stream: IO[bytes]) -> None:

@@ -93,7 +93,10 @@ def check_release(
     out = Path(out)
     with tempfile.TemporaryDirectory() as folder:
         fresh = build(train, test, out=folder, **options)
-        stale = [*_stale_data(out, fresh), *_stale_card(out)]
+        try:
+            stale = [*_stale_data(out, fresh), *_stale_card(out)]
+        except (pa.ArrowInvalid, OSError) as error:
+            stale = [f"it cannot be read ({error})"]
     if stale:
         raise ReleaseError(f"{out} is stale: {'; '.join(stale)}. Build it again: cats-alpaca build --out {out}")
 
@@ -119,6 +122,8 @@ def _stale_card(out: Path) -> Iterator[str]:
 
 def _refuse_foreign(out: Path) -> None:
     readme = out / "README.md"
+    if readme.is_dir():
+        raise ReleaseError(f"{readme} is a folder; name another --out")
     if readme.exists():
         if card.MARK not in readme.read_text("utf-8", errors="replace"):
             raise ReleaseError(
@@ -155,8 +160,12 @@ def _splits(
             yield "test", batch.filter(in_test)
             batch = batch.filter(pc.invert(in_test))
         yield "train", batch
+    found = False
     for batch in read_stories(test, **reading) if test else ():
+        found = True
         yield "test", batch
+    if test and not found:
+        raise ReleaseError("the test sources hold no stories; name others, or leave --test out")
 
 
 def _hash(question: str) -> float:
@@ -176,6 +185,8 @@ def _write_data(folder: Path, batches: Iterable[tuple[str, pa.RecordBatch]]) -> 
                 if (config, split) not in writers:
                     writers[config, split] = stack.enter_context(_Shards(folder / "data" / config, split, schema))
                 writers[config, split].write(to_rows(batch))
+    if not any(split == "train" for _, split in writers):
+        raise ReleaseError("no story is left for the train split; choose a smaller --test-fraction")
 
 
 class _Shards:

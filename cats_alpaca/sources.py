@@ -93,7 +93,13 @@ def find_files(sources: str | Iterable[str]) -> list[str]:
     Raises:
         SourceError: when nothing matches a pattern.
     """
-    return [file for source in ([sources] if isinstance(sources, str) else sources) for file in _matches(str(source))]
+    found: list[str] = []
+    for source in [sources] if isinstance(sources, str) else sources:
+        try:
+            found += _matches(str(source))
+        except (OSError, ValueError, ImportError) as error:
+            raise SourceError(f"{source}: cannot be read: {error}") from error
+    return found
 
 
 def _matches(source: str) -> list[str]:
@@ -146,6 +152,8 @@ def read_blocks(
                 if progress and stream.seekable():
                     progress(stream.tell() - done)
                     done = stream.tell()
+    except SourceError:
+        raise
     except FileNotFoundError:
         raise SourceError(f"{file}: there is no such file; check the name") from None
     except IsADirectoryError:
@@ -159,6 +167,8 @@ def read_blocks(
 
 def _open(file: str) -> AbstractContextManager[IO[bytes]]:
     if file == "-":
+        if sys.stdin is None:
+            raise SourceError("-: standard input is closed")
         return nullcontext(sys.stdin.buffer)
     if os.path.exists(file):  # a name as it stands, even one that looks like a URL or a pattern
         return open(file, "rb")
@@ -199,6 +209,7 @@ def _encoding(head: bytes, encoding: str | None) -> tuple[str, int]:
     """Name the encoding, and how many bytes the byte-order mark takes."""
     try:
         name = codecs.lookup(encoding or "utf-8").name
+        "\n".encode(name)  # some codecs are not for texts
     except LookupError:
         raise SourceError(f"no encoding is called {encoding!r}; try one like cp932, euc_jp or utf-16") from None
     for bom, unicode_name in _BOMS if name.startswith("utf") else ():
@@ -227,12 +238,13 @@ def _split(
             line, byte, rest = line + len(newlines), byte + len(raw), chunk[end:]
         else:
             rest += chunk
-        if len(rest) > max_line_bytes:
-            size, head, after = _skip_line(stream, rest, name, block_bytes)
+        chunk = b""
+        if len(rest) - len(rest) % width > max_line_bytes:
+            size, head, chunk = _skip_line(stream, rest, name, block_bytes)
             yield Block(file, line, byte, head, name, newlines[:0], size)
-            line, byte, rest = line + 1, byte + size + width, after
+            line, byte, rest = line + 1, byte + size + width, b""
         # Small blocks first, so that whoever waits for them can begin.
-        chunk = stream.read(min(block_bytes, byte + _FIRST_BYTES))
+        chunk = chunk or stream.read(min(block_bytes, byte + _FIRST_BYTES))
     if rest:
         yield Block(file, line, byte, rest, name, find_newlines(rest, name), len(rest))
 
@@ -252,12 +264,13 @@ def find_newlines(raw: bytes, encoding: str) -> np.ndarray:
 def _skip_line(stream: IO[bytes], head: bytes, encoding: str, block_bytes: int) -> tuple[int, bytes, bytes]:
     """Read to the end of a line that is too long: its size without that, its head, what follows it."""
     width = len("\n".encode(encoding))
-    size, chunk, head = 0, head, head[:HEAD_BYTES]
+    size, chunk, head = 0, head, b""
     while not len(newlines := find_newlines(chunk, encoding)):
         whole = len(chunk) - len(chunk) % width
         more = stream.read(block_bytes)
         if not more:
-            return size + len(chunk), head, b""
+            return size + len(chunk), (head + chunk)[:HEAD_BYTES], b""
+        head = (head + chunk[:whole])[:HEAD_BYTES]
         size, chunk = size + whole, chunk[whole:] + more
     end = int(newlines[0])
-    return size + end, head, chunk[end + width :]
+    return size + end, (head + chunk[:end])[:HEAD_BYTES], chunk[end + width :]

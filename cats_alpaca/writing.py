@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,20 +30,33 @@ def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
     >>> file.read_bytes()
     b'meow'
     """
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        with open(path, "wb") as stream:  # a device or a pipe, which nothing may replace
+            yield stream
+        return
     path = Path(os.path.realpath(path))  # a link keeps pointing where it points
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "This is a folder; name a file", str(path))
-    beside = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    beside = path.with_name(f".{os.urandom(6).hex()}.part")
     nameless = _open_nameless(path.parent)
     try:
-        with nameless or open(beside, "xb") as stream:
+        with nameless or _open_beside(beside, path) as stream:
             yield stream
             stream.flush()
+            if path.exists():
+                os.fchmod(stream.fileno(), stat.S_IMODE(path.stat().st_mode))
             if nameless:
                 _give_name(nameless, beside)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _open_beside(beside: Path, path: Path) -> IO[bytes]:
+    try:
+        return open(beside, "xb")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None  # the name that the user gave
 
 
 def _open_nameless(folder: Path) -> IO[bytes] | None:

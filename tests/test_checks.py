@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from itertools import combinations, pairwise
 from pathlib import Path
 
@@ -130,6 +131,29 @@ def test_signatures_estimate_the_true_similarity() -> None:
     true = [sameness.similarity(text, half) for text, half in zip(texts, halves, strict=False)]
     assert np.abs(estimated - true).max() < 0.13
     assert abs((estimated - true).mean()) < 0.02
+
+
+def test_a_leak_is_told_beside_a_nearer_sibling_in_the_same_split(write: Write) -> None:
+    story = packaged()["train"][0]["question"]
+    train = write([{"question": story, "answer": "朝です。"}], "train.jsonl")
+    cut = story[: len(story) * 2 // 3]
+    test = write([{"question": cut + end, "answer": end} for end in ("どうしよう。", "どうしようか。")], "test.jsonl")
+    found = [(finding.rule, finding.line) for finding in check(train=train, test=test)]
+    assert {("leak-question", 1), ("leak-question", 2), ("near-question", 2)} <= set(found)
+
+
+def test_no_stories_and_pipes_are_told(write: Write, tmp_path: Path) -> None:
+    assert rules(check(write(b"", "empty.jsonl"))) == ["no-stories"]
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(cats_alpaca.SourceError, match="reads its sources twice"):
+        check(str(tmp_path / "pipe"))
+
+
+def test_a_clean_file_keeps_what_is_good_in_any_encoding_and_once(run: Run, write: Write, tmp_path: Path) -> None:
+    text = '{"question": "朝は？", "answer": "鳴きます。"}\r\n\r\n{"question": "夜は？", "answer": "なし"}\r\n'
+    file, clean = write(text.encode("utf-16")), tmp_path / "clean.jsonl"
+    run("check", file, file, "--write-clean", str(clean))
+    assert clean.read_text("utf-8") == '{"question": "朝は？", "answer": "鳴きます。"}\n'
 
 
 # ---- reading, processes, the command

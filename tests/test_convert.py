@@ -185,6 +185,10 @@ def test_the_report_is_there_when_the_source_is_not(run: Run, tmp_path: Path) ->
         (["{cats}", "a-folder.json"], 1, "This is a folder"),
         ([".", "out.json"], 1, "is a folder; name the files in it"),
         (["*.nothing", "out.json"], 1, "no file matches this pattern"),
+        (["{cats}", "out.jsonl", "--rejects", "out.jsonl"], 2, "out.jsonl is read or written by this command already"),
+        (["{cats}", "out.jsonl", "--rejects", "r", "--report", "r"], 2, "r is read or written by this command already"),
+        (["{cats}", "out.json", "--report", "{cats}"], 2, "is read or written by this command already"),
+        (["{cats}", "{cats}"], 2, "is read or written by this command already"),
     ],
 )
 def test_wrong_usage_is_one_sentence(
@@ -281,6 +285,26 @@ def test_a_link_keeps_pointing_where_it_points_and_new_files_have_usual_rights(w
     assert (tmp_path / "link.json").is_symlink()
     (tmp_path / "usual").touch()
     assert (tmp_path / "real.json").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    (tmp_path / "real.json").chmod(0o600)
+    convert(source, tmp_path / "link.json")
+    assert (tmp_path / "real.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_pipe_is_written_to_and_not_replaced(write: Write, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rejects")
+    reader = subprocess.Popen(["cat", str(tmp_path / "rejects")], stdout=subprocess.PIPE, text=True)
+    convert(write(BAD), tmp_path / "o.json", rejects=tmp_path / "rejects")
+    assert json.loads(reader.communicate(timeout=10)[0])["code"] == "missing-key"
+
+
+def test_a_file_name_that_is_no_utf_8_is_reported(run: Run, tmp_path: Path) -> None:
+    name = os.fsdecode(str(tmp_path).encode() + b"/f\x83n.jsonl")
+    Path(name).write_text('{"question": "q"}\n' + json.dumps(RECORDS[1]))
+    report, rejects = tmp_path / "report.json", tmp_path / "bad.jsonl"
+    out = str(tmp_path / "o.json")
+    assert run("convert", name, out, "--report", str(report), "--rejects", str(rejects)).returncode == 0
+    assert json.loads(report.read_text("utf-8"))["problems"][0]["file"] == name
+    assert json.loads(rejects.read_text("utf-8"))["file"] == name
 
 
 def test_a_source_that_breaks_off_leaves_the_old_file(tmp_path: Path, write: Write) -> None:

@@ -163,6 +163,23 @@ def test_a_missing_source_leaves_nothing(out: Path) -> None:
     assert not out.exists()
 
 
+def test_a_split_without_stories_is_an_error(out: Path, write: Write) -> None:
+    train = write(records(3), "train.jsonl")
+    with pytest.raises(ReleaseError, match="the test sources hold no stories"):
+        build(train, write(b"", "test.jsonl"), out=out, report=Report())
+    with pytest.raises(ReleaseError, match="no story is left for the train split"):
+        build(train, out=out, test_fraction=0.999999)
+    assert not out.exists()
+
+
+def test_check_sees_a_file_that_is_no_parquet(out: Path, write: Write) -> None:
+    source = write(records(2))
+    build(source, out=out)
+    (out / "data" / "alpaca" / "train-00000-of-00001.parquet").write_text("x")
+    with pytest.raises(ReleaseError, match="is stale: it cannot be read"):
+        check_release(source, out=out)
+
+
 def test_check_sees_stale_rows_schema_and_card(out: Path, write: Write) -> None:
     source = write(records(2))
     build(source, out=out)

@@ -216,6 +216,20 @@ def test_any_corruption_of_a_line_is_that_lines_problem(tmp_path: Path, raw: byt
     assert report.rejected == len(problems)
 
 
+@pytest.mark.parametrize("codec", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("block_bytes", [1000, 60_000, 1 << 22])
+def test_good_lines_behind_one_that_is_too_long_are_all_there(write: Write, codec: str, block_bytes: int) -> None:
+    lines = [json.dumps({"question": f"{n}", "answer": "a" * 80}) for n in range(5000)]
+    long = "x" * 300_000
+    text = "".join(line + "\n" for line in [*lines[:10], long, *lines[10:]])
+    records, [problem] = read(write(text.encode(codec)), max_line_bytes=1000, block_bytes=block_bytes)
+    assert [record["question"] for record in records] == [f"{n}" for n in range(5000)]
+    width, start = (2, 2) if codec == "utf-16" else (1, 0)
+    assert (problem.code, problem.line, problem.size) == ("line-too-long", 11, width * 300_000)
+    assert problem.byte == start + width * sum(len(line) + 1 for line in lines[:10])
+    assert problem.raw == ("x" * 1024).encode("utf-16-le" if width == 2 else "utf-8")[:1024]
+
+
 def test_the_fast_path_takes_ordinary_files_and_the_exact_one_is_not_asked(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,6 +319,7 @@ def test_any_fsspec_url_and_its_patterns_are_read() -> None:
         (".", r"\.: is a folder; name the files in it"),
         ("memory://nothing.jsonl", "no such file"),
         ("nonsense://cats.jsonl", "nonsense://cats.jsonl: cannot be read"),
+        ("nonsense://*.jsonl", r"nonsense://\*.jsonl: cannot be read"),
     ],
 )
 def test_what_cannot_be_read_is_an_error_that_names_it(source: str, message: str) -> None:
@@ -353,8 +368,9 @@ def test_the_first_byte_that_does_not_decode_is_named(write: Write) -> None:
         "invalid-encoding",
         True,
     )
-    with pytest.raises(SourceError, match="no encoding is called 'klingon'"):
-        read(write(line), encoding="klingon")
+    for name in ("klingon", "hex", "rot13"):
+        with pytest.raises(SourceError, match=f"no encoding is called '{name}'"):
+            read(write(line), encoding=name)
 
 
 # ---- options

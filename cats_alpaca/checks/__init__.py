@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from .. import path
+from ..errors import SourceError
 from ..exact import Keys, Problem
 from ..sources import BLOCK_BYTES, Block, count_bytes, find_files, read_blocks
 from ..stories import MAX_LINE_BYTES, PACKAGED, STORIES, read_block
@@ -124,9 +125,12 @@ def examine(
     if sources is None and train is None:
         train, test = PACKAGED["train"], PACKAGED["test"]
     splits = {"all": sources} if train is None else {"train": train, "test": test}
-    files = {split: find_files(sources) for split, sources in splits.items() if sources}
+    files = {split: list(dict.fromkeys(find_files(sources))) for split, sources in splits.items() if sources}
     read = partial(read_blocks, encoding=encoding, max_line_bytes=max_line_bytes, block_bytes=BLOCK_BYTES)
     names = [name for group in files.values() for name in group]
+    for name in names:
+        if name == "-" or (os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name)):
+            raise SourceError(f"{name}: check reads its sources twice; put this one into a file")
     many = count_bytes(names) > _PARALLEL_BYTES
     sample = SAMPLE // 5 if many else SAMPLE  # of each block
     look = partial(_examine_block, keys=keys, max_line_bytes=max_line_bytes, sample=sample)
@@ -145,6 +149,10 @@ def examine(
         *_find_sameness(whole, texts),
     ]
     found += _find_in_topics(whole, list(files))
+    for number, split in enumerate(files):
+        if not (whole.split == number).any():
+            message = f"the {split} sources hold no stories" if len(files) > 1 else "the sources hold no stories"
+            found.append(Finding("no-stories", "error", ", ".join(files[split]), 0, "", message))
     order = {name: number for number, name in enumerate(names)}
     ignored = set(ignore)
     kept = [one for one in found if one.rule not in ignored]
@@ -163,17 +171,26 @@ def write_clean(
     0
     """
     bad = {(one.file, one.line) for one in findings if one.line}
-    read = partial(read_blocks, encoding=encoding, max_line_bytes=1 << 62, block_bytes=BLOCK_BYTES)
-    counts = [0, 0]
+    read = partial(read_blocks, encoding=encoding, max_line_bytes=MAX_LINE_BYTES, block_bytes=BLOCK_BYTES)
+    kept = left_out = 0
     with whole_file(destination) as stream:
-        for file in find_files(sources):
+        for file in dict.fromkeys(find_files(sources)):
             for block in read(file):
                 for line, _, raw in block.lines():
-                    if raw.strip():
-                        counts[(file, line) in bad] += 1
-                        if (file, line) not in bad:
-                            stream.write(raw.decode(block.encoding).removesuffix("\r").encode() + b"\n")
-    return counts[0], counts[1]
+                    text = _decoded(raw, block.encoding) if not block.cut else None
+                    if text is None or (file, line) in bad:
+                        left_out += 1
+                    elif text.strip():
+                        kept += 1
+                        stream.write(text.removesuffix("\r").encode() + b"\n")
+    return kept, left_out
+
+
+def _decoded(raw: bytes, encoding: str) -> str | None:
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError:
+        return None
 
 
 # ---- one block
@@ -340,13 +357,14 @@ def _find_sameness(whole: Part, texts: Callable[[Iterable[int]], dict[int, dict[
 def _verified(
     pairs: list[list[int]], content: dict[int, dict[str, str]], name: str, splits: np.ndarray
 ) -> Iterator[tuple[int, int, float]]:
-    """Give the pairs that are truly alike: of each story the pair with the one that it is most like."""
-    best: dict[int, tuple[float, int]] = {}
+    """Give the pairs that are truly alike: of each story the one that it is most like, in its split and across."""
+    best: dict[tuple[int, bool], tuple[float, int]] = {}
     for other, number in pairs:
+        across = bool(splits[number] != splits[other])
         alike = sameness.similarity(content[number][name], content[other][name])
-        if alike >= (NEAR if splits[number] == splits[other] else LEAK):
-            best[number] = max(best.get(number, (0.0, other)), (alike, other))
-    yield from ((number, other, alike) for number, (alike, other) in best.items())
+        if alike >= (LEAK if across else NEAR):
+            best[number, across] = max(best.get((number, across), (0.0, other)), (alike, other))
+    yield from ((number, other, alike) for (number, _), (alike, other) in best.items())
 
 
 def _find_openings(
