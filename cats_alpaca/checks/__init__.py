@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -21,50 +21,26 @@ import pyarrow as pa
 
 from .. import path
 from ..errors import SourceError
-from ..exact import Keys, Problem
+from ..exact import Keys
 from ..sources import BLOCK_BYTES, Block, count_bytes, find_files, read_blocks
 from ..stories import MAX_LINE_BYTES, PACKAGED, STORIES, read_block
 from ..writing import whole_file
 from . import sameness
+from .blocks import OPENING, TEXTS, Part, examine_block
 from .rules import RULES, SEVERITIES, Finding, finding
-from .texts import find_in_answers, find_in_texts
 
 __all__ = ["RULES", "SEVERITIES", "Finding", "Outcome", "check", "examine", "write_clean"]
 
 NEAR, LEAK = 0.5, 0.35
-KANA = 0.3
-OPENING, OPENING_SHARES = 12, {"question": 0.01, "answer": 0.02}
+OPENING_SHARES = {"question": 0.01, "answer": 0.02}
 PHRASE, PHRASE_SHARE = 15, 0.03
 SAMPLE = 5_000
 """From how many answers worn phrases are told, when there are more."""
 
 _PARALLEL_BYTES = 16 << 20
 _ARRAYS = ("file", "split", "line", "lengths", "hashes", "openings", "question_signatures", "answer_signatures")
-_BRACKETS = ("()", "[]", "{}", "「」", "『』", "【】", "“”")
-_TEXTS = ("question", "answer")
 
 Sources = str | Iterable[str]
-
-
-@dataclass
-class Part:
-    """What is left of a block, or of all: an item a story in every list and array."""
-
-    files: list[str] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    file: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
-    split: np.ndarray = field(default_factory=lambda: np.empty(0, np.int8))
-    line: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    ids: list[str] = field(default_factory=list)
-    topics: list[str] = field(default_factory=list)
-    experiences: list[str] = field(default_factory=list)
-    lengths: np.ndarray = field(default_factory=lambda: np.empty((0, 3), np.int32))
-    hashes: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.uint64))
-    openings: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.uint64))
-    question_signatures: np.ndarray = field(default_factory=lambda: np.empty((0, sameness.PERMUTATIONS), np.uint16))
-    answer_signatures: np.ndarray = field(default_factory=lambda: np.empty((0, sameness.PERMUTATIONS), np.uint16))
-    sample: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -133,7 +109,7 @@ def examine(
             raise SourceError(f"{name}: check reads its sources twice; put this one into a file")
     many = count_bytes(names) > _PARALLEL_BYTES
     sample = SAMPLE // 5 if many else SAMPLE  # of each block
-    look = partial(_examine_block, keys=keys, max_line_bytes=max_line_bytes, sample=sample)
+    look = partial(examine_block, keys=keys, max_line_bytes=max_line_bytes, sample=sample)
 
     def blocks(progress: Callable[[int], object] | None = None) -> Iterator[tuple[int, Block]]:
         for number, group in enumerate(files.values()):
@@ -191,61 +167,6 @@ def _decoded(raw: bytes, encoding: str) -> str | None:
         return raw.decode(encoding)
     except UnicodeDecodeError:
         return None
-
-
-# ---- one block
-
-
-def _examine_block(numbered: tuple[int, Block], keys: Keys, max_line_bytes: int, sample: int) -> Part:
-    split, block = numbered
-    result = read_block(block, keys, max_line_bytes, extras=True)
-    stories, lines = result.stories, list(result.lines)
-    part = Part([block.file], [problem._replace(raw=b"") for problem in result.problems])
-    if not lines:
-        return part
-    columns = {name: stories[name].to_pylist() for name in stories.schema.names}
-    normal = {name: [sameness.normal(text) for text in columns[name]] for name in _TEXTS}
-    rows = (
-        *find_in_texts(stories),
-        *find_in_answers(columns["question"], columns["answer"], columns["topic"]),
-        *_find_in_characters(normal["answer"]),
-    )
-    part.findings = [finding(rule, block.file, lines[row], columns["id"][row], text) for row, rule, text in rows]
-    count = len(lines)
-    part.file, part.split = np.zeros(count, np.int32), np.full(count, split, np.int8)
-    part.line = np.array(lines, np.int64)
-    part.ids, part.topics, part.experiences = columns["id"], columns["topic"], columns["experience"]
-    part.lengths = np.array([[len(text) for text in columns[name]] for name in (*_TEXTS, "context")], np.int32).T
-    part.hashes = np.column_stack([sameness.hashes(normal[name]) for name in _TEXTS])
-    part.openings = np.column_stack([sameness.hashes([text[:OPENING] for text in normal[name]]) for name in _TEXTS])
-    part.question_signatures, part.answer_signatures = (sameness.signatures(normal[name]) for name in _TEXTS)
-    part.sample = normal["answer"][:sample]
-    return part
-
-
-def _find_in_characters(answers: Sequence[str]) -> Iterator[tuple[int, str, str]]:
-    """Count kana and brackets in all answers at once."""
-    lengths = np.fromiter(map(len, answers), np.int64, len(answers))
-    codes = np.frombuffer("".join(answers).encode("utf-32-le"), np.uint32)
-    starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))
-    kana = np.add.reduceat((codes >= 0x3041) & (codes <= 0x30FF), starts, dtype=np.int64)
-    for row in np.flatnonzero((kana < KANA * lengths) & (lengths >= 10)).tolist():  # of a word nobody can tell
-        yield row, "not-japanese", f"only {kana[row] / lengths[row]:.0%} of the answer is kana"
-    for opening, closing in map(tuple, _BRACKETS):
-        difference = np.add.reduceat(
-            (codes == ord(opening)).astype(np.int8) - (codes == ord(closing)), starts, dtype=np.int64
-        )
-        for row in np.flatnonzero(difference).tolist():
-            if opening != "(" or not _is_enumeration(answers[row]):
-                yield row, "unbalanced", f"the answer has {opening} and {closing} in different numbers"
-
-
-def _is_enumeration(answer: str) -> bool:
-    """Say whether brackets only close because they number things: 1) 2)."""
-    return answer.count(")") - answer.count("(") == sum(answer.count(f"{number})") for number in range(1, 10))
-
-
-# ---- all blocks
 
 
 def _in_processes(
@@ -307,7 +228,7 @@ def _texts_of(
         stories = read_block(block, keys, max_line_bytes, extras=False).stories
         here = numbers[(numbers >= start) & (numbers < start + stories.num_rows)]
         for number in here.tolist():
-            found[number] = {name: sameness.normal(stories[name][number - start].as_py()) for name in _TEXTS}
+            found[number] = {name: sameness.normal(stories[name][number - start].as_py()) for name in TEXTS}
         start += stories.num_rows
     return found
 
@@ -333,7 +254,7 @@ def _find_in_ids(whole: Part) -> Iterator[Finding]:
 
 def _find_sameness(whole: Part, texts: Callable[[Iterable[int]], dict[int, dict[str, str]]]) -> Iterator[Finding]:
     splits = whole.split.astype(np.int64)
-    for column, name in enumerate(_TEXTS):
+    for column, name in enumerate(TEXTS):
         _, first, inverse = np.unique(whole.hashes[:, column], return_index=True, return_inverse=True)
         same = first[inverse]
         for number in np.flatnonzero(same != np.arange(len(same))).tolist():

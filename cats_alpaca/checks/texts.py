@@ -29,6 +29,7 @@ _WARNING = re.compile(
 _VET = re.compile("病院|受診|獣医|救急|診察|診て|主治医|先生|vet|clinic|hospital", re.IGNORECASE)
 
 _ENUMERATED = r"(?m:^[ \t]*(?:質問|Q|問)?[ 0-9０-９]+[.．:：)）、][^\n]*(?:[?？]|ください。?|なさい。?)[ \t]*$)"
+# Words that stand for an answer that nobody wrote, alone or among signs.
 _PLACEHOLDER = r"^[\s\-‐－—_.…・*/\\()（）「」\[\]<>]+$|^[\s\-‐－—_.…・*/\\()（）「」\[\]<>]*(?i:n/?a|none|null|nil|nan|todo|tbd|xxx|no ?output|no ?input|no ?answer|なし|無し|特になし|ありません|未定|未回答|不明|該当なし|入力なし|回答なし|同上|test|テスト)[\s\-‐－—_.…・*/\\()（）「」\[\]<>。．!！]*$"  # noqa: E501
 _MARKERS = r"###\s*(?:Instruction|Input|Response|指示|入力|応答|回答)|<\|[a-z_]+\|>|\[/?INST\]|<</?SYS>>|(?m:^(?:Instruction|Output|Response|指示|出力)\s*[:：])"  # noqa: E501
 _ATTACHED = r"(?:添付|下記|以下|次|上記|上|下|この)(?:の|した|している|された)(?:画像|動画|ファイル|リンク|URL|記事|PDF|スクリーンショット)|(?:attached|following|above|below)\s+(?:image|picture|photo|video|file|link|article|pdf|table)|(?:画像|写真|動画|PDF)を(?:添付|貼り付け|アップ)"  # noqa: E501

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from convert import LETTERS, measure
 
-from cats_alpaca.checks import _find_in_characters, sameness
+from cats_alpaca.checks import sameness
+from cats_alpaca.checks.blocks import _find_in_characters
 from cats_alpaca.checks.texts import find_in_answers, find_in_texts
 from cats_alpaca.sources import BLOCK_BYTES, read_blocks
 from cats_alpaca.stories import STORIES, read_block
