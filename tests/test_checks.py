@@ -14,7 +14,7 @@ from support import Run, Write
 import cats_alpaca
 from cats_alpaca import Finding, check
 from cats_alpaca.checks import RULES, sameness
-from cats_alpaca.cli import _CODES
+from cats_alpaca.cli.check import _CODES
 from cats_alpaca.stories import ALPACA, PACKAGED
 
 FILES = sorted((Path(__file__).parent / "checks").glob("*/*.jsonl"))
