@@ -4,7 +4,9 @@
 CatsAlpacaError
 ├── SourceError     a source cannot be opened or read: missing, a folder, truncated, an unknown encoding
 ├── StoriesError    lines that are no stories; carries a report with every count and the first problems
-└── ReleaseError    a release folder is not ours to write, or is stale
+├── ReleaseError    a release folder is not ours to write, or is stale
+└── FeedbackError   what was asked of a feedback store cannot be done: a bad text or date, an unknown id, a bad file
+    └── ModelError  the model gave no answer; what the person typed is kept
 ```
 
 Every message is a sentence that names the file and the next step.
@@ -28,6 +30,14 @@ class SourceError(CatsAlpacaError):
 
 class ReleaseError(CatsAlpacaError):
     """A release folder is not ours to write, or it is stale."""
+
+
+class FeedbackError(CatsAlpacaError):
+    """What was asked of a feedback store cannot be done."""
+
+
+class ModelError(FeedbackError):
+    """The model gave no answer that can be used; the question and what was recalled for it are kept."""
 
 
 class StoriesError(CatsAlpacaError):
