@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-from .formats import CONFIGS, DEFAULT_CONFIG
+from .formats import CONFIGS, DEFAULT_CONFIG, FEEDBACK_CONFIGS, SCHEMAS
 
 MARK = "<!-- made by cats-alpaca build -->"
 """Stands in every card that we made, and tells such a folder from somebody else's."""
@@ -45,6 +45,18 @@ has reviewed them**: do not take them for medical advice.
 """
 
 
+_FEEDBACK_TEXT = """
+Some rows come from people who told what they lived through and corrected answers, and who consented to training and to
+publication; in `stories`, their ids begin with `fb-`. Two more configs hold what they preferred, in the train split
+only. What somebody takes back is not in the next revision; please use the newest.
+
+| config | columns | for |
+| --- | --- | --- |
+| `preference` | `prompt`, `chosen`, `rejected` | DPO: the person's correction, the model's answer |
+| `kto` | `prompt`, `completion`, `label` | KTO: answers and corrections, judged good or not |
+"""
+
+
 @dataclass(frozen=True)
 class SplitFacts:
     """What one split of one config holds, as its files say.
@@ -69,10 +81,12 @@ def shards(folder: Path, config: str, split: str) -> list[Path]:
 
 def read_facts(folder: Path) -> dict[str, dict[str, SplitFacts]]:
     """Read what every config and split of a release folder holds."""
-    facts = {
-        config: {split: _facts(shards(folder, config, split)) for split in ("train", "test")} for config in CONFIGS
-    }
-    return {config: {split: found for split, found in splits.items() if found} for config, splits in facts.items()}
+    facts: dict[str, dict[str, SplitFacts]] = {}
+    for config in SCHEMAS:
+        splits = {split: _facts(shards(folder, config, split)) for split in ("train", "test")}
+        if any(splits.values()) or config in CONFIGS:
+            facts[config] = {split: found for split, found in splits.items() if found}
+    return facts
 
 
 def _facts(files: list[Path]) -> SplitFacts | None:
@@ -107,7 +121,7 @@ def _texts(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
             struct = column.flatten()
             yield from zip((f"{name}.{field.name}" for field in struct.type), struct.flatten(), strict=True)
         else:
-            yield name, column
+            yield name, column if pa.types.is_string(column.type) else column.cast(pa.string())
 
 
 def _joined(texts: pa.Array) -> memoryview:
@@ -132,7 +146,7 @@ def render(facts: dict[str, dict[str, SplitFacts]]) -> str:
         "dataset_info": [_info(name, splits) for name, splits in facts.items()],
     }
     header = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=1000)
-    return f"---\n{header}---\n\n{_TEXT}"
+    return f"---\n{header}---\n\n{_TEXT}" + (_FEEDBACK_TEXT if facts.keys() & FEEDBACK_CONFIGS.keys() else "")
 
 
 def _config(name: str, splits: dict[str, SplitFacts]) -> dict[str, object]:
@@ -149,10 +163,9 @@ def _config(name: str, splits: dict[str, SplitFacts]) -> dict[str, object]:
 
 
 def _info(name: str, splits: dict[str, SplitFacts]) -> dict[str, object]:
-    schema, _ = CONFIGS[name]
     return {
         "config_name": name,
-        "features": [_feature(field) for field in schema],
+        "features": [_feature(field) for field in SCHEMAS[name]],
         "splits": [
             {"name": split, "num_bytes": facts.data_bytes, "num_examples": facts.rows}
             for split, facts in splits.items()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import NamedTuple, NoReturn
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, NoReturn, TypeVar
 
 from .sources import HEAD_BYTES, Block
 
@@ -17,6 +18,7 @@ Record = dict[str, str]
 
 EXTRAS = ("id", "topic", "experience")
 _SPACE = " \t\r"
+_Read = TypeVar("_Read")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _TOKEN = re.compile(
     r"[ \t\r]*(?:"
@@ -66,8 +68,8 @@ class Problem(NamedTuple):
         return f"{where}: {self.reason} [{self.code}]"
 
 
-class _BadLineError(Exception):
-    """The first thing that is wrong with a line."""
+class BadLineError(Exception):
+    """The first thing that is wrong with a line: a code and a reason."""
 
 
 def read_lines(
@@ -84,6 +86,13 @@ def read_lines(
     >>> str(problems[0]), problems[0].byte
     ("cats.jsonl:3: there is no key 'answer' [missing-key]", 47)
     """
+    return read_each(block, max_line_bytes, lambda text: read_line(text, keys, extras))
+
+
+def read_each(
+    block: Block, max_line_bytes: int, read: Callable[[str], _Read]
+) -> tuple[list[int], list[_Read], list[Problem]]:
+    """Read a block's lines one by one with a function that raises `BadLineError` where one is bad."""
     lines, records, problems = [], [], []
     for line, byte, raw in block.lines():
         size = block.size if block.cut else len(raw)
@@ -93,9 +102,9 @@ def read_lines(
                 _bad("line-too-long", f"the line has {size:,} bytes; allow more with --max-line-bytes")
             text = _decode(raw, block.encoding)
             if text.strip(_SPACE):
-                records.append(read_line(text, keys, extras))
+                records.append(read(text))
                 lines.append(line)
-        except _BadLineError as error:
+        except BadLineError as error:
             code, reason = error.args
             problems.append(Problem(block.file, line, byte, code, reason, raw, size, block.encoding))
     return lines, records, problems
@@ -120,8 +129,23 @@ def read_line(text: str, keys: Keys, extras: bool) -> Record:
     return record
 
 
+def read_texts(text: str, required: Iterable[str], optional: Iterable[str]) -> Record:
+    """Read one line as a record of texts under these keys; it may have others, which are left out.
+
+    >>> read_texts('{"cat": "ミケ", "seen": " くしゃみ ", "more": 1}', ("cat", "seen"), ("done",))
+    {'cat': 'ミケ', 'seen': 'くしゃみ'}
+    """
+    found: dict[str, object] = {}
+    for key, value in _parse(text):
+        if key in found:
+            _bad("duplicate-key", f"the key {key!r} stands twice; keep one")
+        found[key] = value
+    record = {key: _required(found, key) for key in required}
+    return record | {key: _text(key, found[key]).strip() for key in optional if found.get(key) is not None}
+
+
 def _bad(code: str, reason: str) -> NoReturn:
-    raise _BadLineError(code, reason)
+    raise BadLineError(code, reason)
 
 
 def _decode(raw: bytes, encoding: str) -> str:

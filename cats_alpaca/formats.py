@@ -35,6 +35,13 @@ _WITHOUT_INPUT = as_strings(
         "\n\n### Response:\n",
     ]
 )
+TURNS = pa.schema(
+    [(name, pa.string()) for name in ("id", "question", "context", "experience", "answer", "verdict", "correction")]
+)
+"""What a feedback store gives: a question, the model's answer, `up` or `down`, and the person's correction."""
+PREFERENCE = pa.schema([(name, pa.string()) for name in ("prompt", "chosen", "rejected")])
+KTO = pa.schema([("prompt", pa.string()), ("completion", pa.string()), ("label", pa.bool_())])
+
 _EMPTY, _BLANK_LINE, _USER, _ASSISTANT = as_strings(["", "\n\n", "user", "assistant"])
 
 
@@ -97,6 +104,64 @@ def to_stories(stories: pa.RecordBatch) -> pa.RecordBatch:
     return stories
 
 
+def turns_to_stories(turns: pa.RecordBatch) -> pa.RecordBatch:
+    """Map turns to stories: the person's correction, or else the answer where it was judged good.
+
+    >>> turns_to_stories(example_turn()).to_pylist()[0]["answer"]
+    '朝ごはんの催促です。'
+    """
+    import pyarrow.compute as pc
+
+    corrected = pc.not_equal(turns["correction"], _EMPTY)
+    answer = pc.if_else(corrected, turns["correction"], turns["answer"])
+    columns = {name: turns[name] for name in turns.schema.names} | {"answer": answer}
+    columns["topic"] = pa.repeat(_EMPTY, turns.num_rows)
+    stories = pa.RecordBatch.from_arrays([columns[name] for name in STORIES.names], schema=STORIES)
+    return stories.filter(pc.or_(corrected, pc.equal(turns["verdict"], "up")))
+
+
+def to_preference(turns: pa.RecordBatch) -> pa.RecordBatch:
+    """Map turns to what DPO takes: the person's correction before the model's answer; other turns give no row.
+
+    >>> {key: text for key, text in to_preference(example_turn()).to_pylist()[0].items() if key != "prompt"}
+    {'chosen': '朝ごはんの催促です。', 'rejected': 'わかりません。'}
+    """
+    import pyarrow.compute as pc
+
+    turns = turns.filter(pc.and_(pc.not_equal(turns["correction"], _EMPTY), pc.not_equal(turns["answer"], _EMPTY)))
+    columns = [to_prompt_completion(turns)["prompt"], turns["correction"], turns["answer"]]
+    return pa.RecordBatch.from_arrays(columns, schema=PREFERENCE)
+
+
+def to_kto(turns: pa.RecordBatch) -> pa.RecordBatch:
+    """Map turns to what KTO takes: the model's answers with their verdicts, then the corrections, which are good.
+
+    >>> [(row["completion"], row["label"]) for row in to_kto(example_turn()).to_pylist()]
+    [('わかりません。', False), ('朝ごはんの催促です。', True)]
+    """
+    import pyarrow.compute as pc
+
+    judged = turns.filter(pc.and_(pc.not_equal(turns["answer"], _EMPTY), pc.not_equal(turns["verdict"], _EMPTY)))
+    corrected = turns.filter(pc.not_equal(turns["correction"], _EMPTY))
+    columns = (
+        [to_prompt_completion(some)["prompt"] for some in (judged, corrected)],
+        [judged["answer"], corrected["correction"]],
+        [pc.equal(judged["verdict"], "up"), pc.not_equal(corrected["correction"], _EMPTY)],
+    )
+    return pa.RecordBatch.from_arrays([pa.concat_arrays(pair) for pair in columns], schema=KTO)
+
+
+def example_turn() -> pa.RecordBatch:
+    """Give one small turn of a feedback store, for the examples here.
+
+    >>> example_turn().num_rows
+    1
+    """
+    story = example().to_pylist()[0]
+    turn = {**story, "id": "fb-0", "answer": "わかりません。", "verdict": "down", "correction": "朝ごはんの催促です。"}
+    return pa.RecordBatch.from_pylist([{name: turn[name] for name in TURNS.names}], TURNS)
+
+
 def example() -> pa.RecordBatch:
     """Give one small story, for the examples here and a first try at a prompt.
 
@@ -132,5 +197,14 @@ CONFIGS: dict[str, tuple[pa.Schema, Callable[[pa.RecordBatch], pa.RecordBatch]]]
     "stories": (STORIES, to_stories),
 }
 """Every published config: its schema and its mapping. The first one is the default."""
+
+FEEDBACK_CONFIGS: dict[str, tuple[pa.Schema, Callable[[pa.RecordBatch], pa.RecordBatch]]] = {
+    "preference": (PREFERENCE, to_preference),
+    "kto": (KTO, to_kto),
+}
+"""The configs that are published besides when a feedback store gives rows for them, in the train split only."""
+
+SCHEMAS = {name: schema for name, (schema, _) in (CONFIGS | FEEDBACK_CONFIGS).items()}
+"""The schema of every config that may be in a release."""
 
 DEFAULT_CONFIG = next(iter(CONFIGS))

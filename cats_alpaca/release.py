@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,9 +20,12 @@ import pyarrow.parquet as pq
 from . import card
 from .card import SplitFacts, read_facts, shards
 from .errors import ReleaseError
-from .formats import CONFIGS
+from .formats import CONFIGS, FEEDBACK_CONFIGS, SCHEMAS, turns_to_stories
 from .stories import PACKAGED, read_stories
 from .writing import ParquetFile
+
+if TYPE_CHECKING:
+    from .feedback.export import Given
 
 Facts = dict[str, dict[str, SplitFacts]]
 
@@ -35,6 +38,7 @@ def build(
     *,
     out: str | Path,
     test_fraction: float = 0.0,
+    feedback: str | Path | None = None,
     force: bool = False,
     **reading: Any,
 ) -> Facts:
@@ -54,6 +58,8 @@ def build(
         out: the folder, made when it is not there.
         test_fraction: the share of the train sources that becomes the test split, between 0 and 1. A hash of the
             question decides, so that new stories move no old one, and one question's stories stay together.
+        feedback: a feedback store: what both consents are given for today joins the train split, and nothing that was
+            taken back is in any, even if a source holds it.
         force: write even where a `README.md` or a `data/` is not ours.
         **reading: what `read_stories` takes: `keys`, `encoding`, `max_line_bytes`, `report`, `on_problem`, `progress`.
 
@@ -64,12 +70,32 @@ def build(
         ReleaseError: when the folder holds a `README.md` or a `data/` that we did not make.
         StoriesError: when lines are no stories; nothing is written then.
         SourceError: when a source cannot be read; nothing is written then.
+        FeedbackError: when the feedback store cannot be used; nothing is written then.
     """
-    out = Path(out)
+    given = _collect(feedback) if feedback is not None else None
+    facts = _build(train, test, Path(out), test_fraction, given, force, reading)
+    if feedback is not None and given is not None:
+        _remember(feedback, facts, given)
+    return facts
+
+
+def _build(
+    train: str | Iterable[str] | None,
+    test: str | Iterable[str] | None,
+    out: Path,
+    test_fraction: float,
+    given: Given | None,
+    force: bool,
+    reading: dict[str, Any],
+) -> Facts:
     if not force:
         _refuse_foreign(out)
     with _workshop(out) as folder:
-        _write_data(folder, _splits(train, test, test_fraction, reading))
+        if given:
+            reading = {**reading, "refuse": given.refuse}
+        _write_data(folder, _splits(train, test, test_fraction, given, reading))
+        if given:
+            _write_feedback(folder, given.turns)
         facts = read_facts(folder)
         (folder / "README.md").write_text(card.render(facts), "utf-8", newline="\n")
         _install(folder, out)
@@ -81,7 +107,9 @@ def check_release(
     test: str | Iterable[str] | None = None,
     *,
     out: str | Path,
-    **options: Any,
+    test_fraction: float = 0.0,
+    feedback: str | Path | None = None,
+    **reading: Any,
 ) -> None:
     """Compare a release folder with what `build` would make of the stories today: rows, schema and card.
 
@@ -92,7 +120,8 @@ def check_release(
     """
     out = Path(out)
     with tempfile.TemporaryDirectory() as folder:
-        fresh = build(train, test, out=folder, **options)
+        given = _collect(feedback) if feedback is not None else None
+        fresh = _build(train, test, Path(folder), test_fraction, given, False, reading)
         try:
             stale = [*_stale_data(out, fresh), *_stale_card(out)]
         except (pa.ArrowInvalid, OSError) as error:
@@ -101,11 +130,43 @@ def check_release(
         raise ReleaseError(f"{out} is stale: {'; '.join(stale)}. Build it again: cats-alpaca build --out {out}")
 
 
+def digest(folder: str | Path) -> str:
+    """Digest all rows of a release folder; the same rows give the same digest, whatever the card says.
+
+    >>> from cats_alpaca import path
+    >>> len(digest(path()))
+    64
+    """
+    return _digest(read_facts(Path(folder)))
+
+
+def _digest(facts: Facts) -> str:
+    rows = [f"{config} {split} {found.digest}\n" for config in facts for split, found in facts[config].items()]
+    return hashlib.sha256("".join(rows).encode()).hexdigest()
+
+
+def _collect(feedback: str | Path) -> Given:
+    from .feedback.export import collect  # the checks take a while to import
+    from .feedback.store import open_store
+
+    with open_store(feedback, create=False) as store:
+        return collect(store)
+
+
+def _remember(feedback: str | Path, facts: Facts, given: Given) -> None:
+    from .feedback.store import open_store
+    from .feedback.withdrawal import record_build
+
+    with open_store(feedback, create=False) as store:
+        record_build(store, _digest(facts), given.ids)
+
+
 def _stale_data(out: Path, fresh: Facts) -> Iterator[str]:
     found = read_facts(out)
-    for config, (schema, _) in CONFIGS.items():
-        for split in fresh[config].keys() | found[config].keys():
-            new, old = fresh[config].get(split), found[config].get(split)
+    for config, schema in SCHEMAS.items():
+        splits, others = fresh.get(config, {}), found.get(config, {})
+        for split in sorted(splits.keys() | others.keys()):
+            new, old = splits.get(split), others.get(split)
             if new is None or old is None or new.digest != old.digest:
                 yield f"the rows of {config}/{split}"
             for file in shards(out, config, split):
@@ -150,7 +211,11 @@ def _workshop(out: Path) -> Iterator[Path]:
 
 
 def _splits(
-    train: str | Iterable[str] | None, test: str | Iterable[str] | None, test_fraction: float, reading: dict[str, Any]
+    train: str | Iterable[str] | None,
+    test: str | Iterable[str] | None,
+    test_fraction: float,
+    given: Given | None,
+    reading: dict[str, Any],
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
     if train is None:
         train, test = PACKAGED["train"], PACKAGED["test"]
@@ -160,6 +225,8 @@ def _splits(
             yield "test", batch.filter(in_test)
             batch = batch.filter(pc.invert(in_test))
         yield "train", batch
+    if given:
+        yield "train", turns_to_stories(given.turns)
     found = False
     for batch in read_stories(test, **reading) if test else ():
         found = True
@@ -187,6 +254,13 @@ def _write_data(folder: Path, batches: Iterable[tuple[str, pa.RecordBatch]]) -> 
                 writers[config, split].write(to_rows(batch))
     if not any(split == "train" for _, split in writers):
         raise ReleaseError("no story is left for the train split; choose a smaller --test-fraction")
+
+
+def _write_feedback(folder: Path, turns: pa.RecordBatch) -> None:
+    for config, (schema, to_rows) in FEEDBACK_CONFIGS.items():
+        if (rows := to_rows(turns)).num_rows:
+            with _Shards(folder / "data" / config, "train", schema) as files:
+                files.write(rows)
 
 
 class _Shards:
@@ -221,7 +295,7 @@ class _Shards:
 def _install(made: Path, out: Path) -> None:
     """Move the finished files in: stale shards go first, the card that describes them all comes last."""
     new = {file.relative_to(made) for file in made.rglob("*") if file.is_file()}
-    for config in CONFIGS:
+    for config in SCHEMAS:
         for split in ("train", "test"):
             for file in shards(out, config, split):
                 if file.relative_to(out) not in new:

@@ -47,6 +47,11 @@ _MAY_BE_SPACE[_SPACES % len(_MAY_BE_SPACE)] = True
 _NOT_A_NUMBER = re.compile(rb"[:,\[][ \t\r]*-?(?:NaN|Inf)")
 
 
+Refuse = Callable[[pa.RecordBatch], Iterable[tuple[int, str, str]]]
+
+REFUSALS = ("withdrawn", "in-store")
+"""Codes of lines that are left out on purpose: there is nothing wrong with them."""
+
 _Item = TypeVar("_Item")
 
 
@@ -119,6 +124,7 @@ def read_stories(
     progress: Callable[[int], object] | None = None,
     report: Report | None = None,
     on_problem: Callable[[Problem], object] | None = None,
+    refuse: Refuse | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> Generator[pa.RecordBatch, None, None]:
     r"""Read JSON Lines as Arrow batches of stories, in the order of the files and their lines.
@@ -148,6 +154,8 @@ def read_stories(
         report: is filled while reading.
         on_problem: is called with every bad line's problem; the line is left out and reading goes on. Without it, bad
             lines raise an error when everything has been read.
+        refuse: says which stories of a batch are left out, by their row, a code that is in `REFUSALS`, and a reason;
+            they count as rejected, but raise no error.
         block_bytes: how many bytes are parsed at a time; the result does not depend on it.
 
     Raises:
@@ -162,7 +170,9 @@ def read_stories(
         read_blocks, encoding=encoding, max_line_bytes=max_line_bytes, block_bytes=block_bytes, progress=progress
     )
     blocks = (block for file in files for block in read(file))
-    with closing(_in_background(read_block(block, keys, max_line_bytes, extras) for block in blocks)) as results:
+    with closing(
+        _in_background(read_block(block, keys, max_line_bytes, extras, refuse) for block in blocks)
+    ) as results:
         for result in results:
             report.add(result.stories.num_rows, result.problems)
             if on_problem:
@@ -174,7 +184,8 @@ def read_stories(
         report.problems.append(
             Problem(", ".join(files), 0, 0, "no-stories", "holds no stories: there are only blank lines")
         )
-    if not report.kept or (report.rejected and not on_problem):
+    bad = report.rejected - sum(report.by_code[code] for code in REFUSALS)
+    if not report.kept or (bad and not on_problem):
         raise StoriesError(report)
 
 
@@ -211,8 +222,26 @@ def _in_background(items: Iterator[_Item]) -> Generator[_Item, None, None]:
         thread.join(timeout=1)
 
 
-def read_block(block: Block, keys: Keys, max_line_bytes: int, extras: bool) -> Result:
+def read_block(block: Block, keys: Keys, max_line_bytes: int, extras: bool, refuse: Refuse | None = None) -> Result:
     """Read one block: fast where that is certain to be exact, else exactly."""
+    result = _read_block(block, keys, max_line_bytes, extras)
+    refused = {row: what for row, *what in refuse(result.stories)} if refuse else {}
+    if not refused:
+        return result
+    # Without the line itself: who took it back wants it nowhere.
+    problems = [Problem(block.file, result.lines[row], 0, code, reason) for row, (code, reason) in refused.items()]
+    kept = [row for row in range(result.stories.num_rows) if row not in refused]
+    stories = result.stories.take(
+        pa.Array.from_buffers(pa.int64(), len(kept), [None, pa.py_buffer(np.array(kept, np.int64))])
+    )
+    return Result(stories, [result.lines[row] for row in kept], sorted([*result.problems, *problems], key=_line_of))
+
+
+def _line_of(problem: Problem) -> int:
+    return problem.line
+
+
+def _read_block(block: Block, keys: Keys, max_line_bytes: int, extras: bool) -> Result:
     text = None if block.cut or _has_long_line(block, max_line_bytes) else _as_utf8(block)
     stories = _read_fast(block, text, keys, extras) if text else None
     if stories is not None:

@@ -154,9 +154,8 @@ def _complete(url: str, question: str, model: str, key: str, seconds: float, tot
         response = connection.getresponse()
         status, content = response.status, response.read(_MOST_BYTES + 1)
     except TimeoutError:
-        raise ModelError(
-            f"no connection within {seconds:g} seconds, or no answer within {total:g}; try again"
-        ) from None
+        limits = f"no connection within {seconds:g} seconds, or no answer within {total:g}"
+        raise ModelError(f"{limits}; is the server up?") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise ModelError(f"the model cannot be reached: {str(error) or type(error).__name__}; is it up?") from error
     finally:

@@ -418,9 +418,16 @@ def rate(store: Store, who: str, turn: str, verdict: str, *, correction: str = "
     correction = checked("correction", correction, ANSWER)
     with writing(store):
         found = find_turn(store, who, turn)
-        if not found.answer and not correction:
-            raise FeedbackError(f"{turn} has no answer yet; ask a model for one, or give the answer as the correction")
+        check_verdict(turn, found.answer, correction)
         store.execute("UPDATE turns SET verdict = ?, correction = ? WHERE id = ?", (verdict, correction, turn))
+
+
+def check_verdict(turn: str, answer: str, correction: str) -> None:
+    """Make sure that there is something to judge, and that a correction corrects."""
+    if not answer and not correction:
+        raise FeedbackError(f"{turn} has no answer yet; ask a model for one, or give the answer as the correction")
+    if answer == correction:
+        raise FeedbackError(f"{turn}: the correction is the answer itself; say up without a correction")
 
 
 def not_yours(id_: str) -> str:
@@ -439,7 +446,7 @@ def experiences(store: Store, who: str) -> list[Experience]:
         " WHERE c.contributor = ? ORDER BY date, number",
         (who,),
     )
-    return [Experience(*texts, shared=bool(shared)) for *texts, shared in found]
+    return [Experience._make((*row[:-1], bool(row[-1]))) for row in found]
 
 
 _TURN = (

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from ..errors import FeedbackError
@@ -156,6 +156,14 @@ def is_withdrawn(store: Store, id_: str, *texts: str) -> bool:
             (id_, _fingerprint(_key(store), texts)),
         ).fetchone()
     )
+
+
+def load_withdrawn(store: Store) -> Callable[[str, str, str], bool]:
+    """Give what tells of a story's id, question and answer whether they were forgotten here; it needs no store."""
+    ids = {id_ for (id_,) in store.execute("SELECT id FROM tombstones")}
+    marks = {mark for (mark,) in store.execute("SELECT mark FROM fingerprints")}
+    key = _key(store)
+    return lambda id_, *texts: id_ in ids or (bool(marks) and _fingerprint(key, texts) in marks)
 
 
 def find_withdrawn(store: Store) -> list[str]:
