@@ -16,7 +16,19 @@ import cats_alpaca
 from cats_alpaca.cli import main
 
 README = (CHECKOUT / "README.md").read_text("utf-8")
-COMMANDS = sorted(main.commands)
+
+
+def find_commands(group: click.Group, *path: str) -> dict[str, click.Command]:
+    """Give every command by its words, those of nested groups and the groups themselves too."""
+    found: dict[str, click.Command] = {}
+    for name, command in group.commands.items():
+        found[" ".join((*path, name))] = command
+        if isinstance(command, click.Group):
+            found |= find_commands(command, *path, name)
+    return found
+
+
+COMMANDS = find_commands(main)
 
 
 def modules_after(code: str) -> set[str]:
@@ -32,7 +44,7 @@ def test_import_is_cheap(code: str) -> None:
     assert not modules_after(code) & {"datasets", "pyarrow", "huggingface_hub", "numpy", "fsspec", "yaml"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["path"], *([command, "--help"] for command in COMMANDS)])
+@pytest.mark.parametrize("arguments", [["--help"], ["path"], *([*command.split(), "--help"] for command in COMMANDS)])
 def test_help_and_path_are_cheap(arguments: list[str]) -> None:
     code = f"import cats_alpaca.cli\ntry: cats_alpaca.cli.main({arguments})\nexcept SystemExit: pass"
     assert not modules_after(code) & {"datasets", "pyarrow", "huggingface_hub", "numpy", "fsspec", "yaml"}
@@ -62,7 +74,7 @@ def test_the_script_beside_the_package_runs_the_command_line() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_example_that_ends_every_help_runs(command: str, tmp_path: Path) -> None:
-    epilog = main.commands[command].epilog or ""
+    epilog = COMMANDS[command].epilog or ""
     example = epilog.removeprefix("Example: ")
     assert example != epilog
     stories = CHECKOUT / "cats_alpaca" / "stories" / "cats_stories_test.jsonl"
@@ -79,10 +91,14 @@ def test_the_example_that_ends_every_help_runs(command: str, tmp_path: Path) -> 
 
 def test_every_command_in_the_readme_exists_and_takes_its_options() -> None:
     found = re.findall(r"cats-alpaca ([a-z][^`#&|;\n]*)", README)
-    assert {line.split()[0] for line in found} >= set(COMMANDS)
+    named = set()
     for line in found:
         name, *arguments = shlex.split(line)
-        main.commands[name].make_context(name, arguments, resilient_parsing=False)
+        while isinstance(COMMANDS[name], click.Group) and arguments:
+            name = f"{name} {arguments.pop(0)}"
+        COMMANDS[name].make_context(name, arguments, resilient_parsing=False)
+        named.add(name)
+    assert named >= {name for name, command in COMMANDS.items() if not isinstance(command, click.Group)}
 
 
 def test_the_readme_names_every_config() -> None:

@@ -13,6 +13,7 @@ from ..errors import CatsAlpacaError, StoriesError
 from .build import build
 from .check import check
 from .convert import convert
+from .feedback import feedback
 from .place import prepare, print_path
 from .reading import show_problems
 
@@ -49,5 +50,5 @@ def main() -> None:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
-for _command in (convert, build, check, prepare, print_path):
+for _command in (convert, build, check, feedback, prepare, print_path):
     main.add_command(_command)

@@ -60,18 +60,18 @@ def ask(
     Raises:
         FeedbackError: when a text or the date cannot be taken, or there is no such contributor.
     """
-    id_, day = new_id("fb"), checked_date(date)
-    cat = checked("cat", cat, NAME, required=True)
-    question = checked("question", question, QUESTION, required=True)
+    id_ = new_id("fb")
+    fields = {
+        "cat": checked("cat", cat, NAME, required=True),
+        "date": checked_date(date),
+        "question": checked("question", question, QUESTION, required=True),
+    }
     feeling = checked("feeling", feeling, NOTE)
     with writing(store):
-        found = recall(store, who, cat, question, max_characters=max_characters)
-        context = "\n".join(filter(None, (found.text, f"いまの気持ち：{feeling}" if feeling else "")))
-        kind = found.kind or ("own" if feeling else "")
-        insert_turn(
-            store, who, id_=id_, cat=cat, date=day, question=question, context=context, kind=kind,
-            quoted=found.experiences,
-        )  # fmt: skip
+        found = recall(store, who, fields["cat"], fields["question"], max_characters=max_characters)
+        fields["context"] = "\n".join(filter(None, (found.text, f"いまの気持ち：{feeling}" if feeling else "")))
+        fields["experience"] = found.kind or ("own" if feeling else "")
+        insert_turn(store, who, id_, fields, found.experiences)
     return find_turn(store, who, id_)
 
 

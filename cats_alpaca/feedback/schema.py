@@ -24,7 +24,7 @@ _FIRST = (
         context TEXT NOT NULL, experience TEXT NOT NULL CHECK (experience IN ('', 'own', 'others')),
         answer TEXT NOT NULL, model TEXT NOT NULL, verdict TEXT NOT NULL CHECK (verdict IN ('', 'up', 'down')),
         correction TEXT NOT NULL) STRICT""",
-    "CREATE INDEX turns_of_cat ON turns (cat)",
+    "CREATE INDEX turns_of_cat ON turns (cat, date)",
     # No reference to experiences: that a quoted one is gone is what holds a turn back.
     """CREATE TABLE quotes (
         turn TEXT NOT NULL REFERENCES turns (id) ON DELETE CASCADE, experience TEXT NOT NULL,

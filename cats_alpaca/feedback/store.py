@@ -14,7 +14,7 @@ import secrets
 import sqlite3
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -331,58 +331,46 @@ def add(
     Raises:
         FeedbackError: when a text or the date cannot be taken, or there is no such contributor.
     """
-    insert = prepare_experience(cat=cat, date=date, seen=seen, done=done, outcome=outcome, feeling=feeling)
+    fields = clean_experience(cat=cat, date=date, seen=seen, done=done, outcome=outcome, feeling=feeling)
+    id_ = new_id("exp")
     with writing(store):
-        return insert(store, who, shared, new_id("exp"))
+        insert_experience(store, who, id_, fields, shared)
+    return id_
 
 
-def prepare_experience(
-    *, cat: str, date: str | None, seen: str, done: str, outcome: str, feeling: str
-) -> Callable[[Store, str, bool, str], str]:
-    """Check an experience, and give what inserts it."""
-    name = checked("cat", cat, NAME, required=True)
-    values = (
-        checked_date(date),
-        checked("seen", seen, NOTE, required=True),
-        checked("done", done, NOTE),
-        checked("outcome", outcome, NOTE),
-        checked("feeling", feeling, NOTE),
-    )
-
-    def insert(store: Store, who: str, shared: bool, id_: str) -> str:
-        number = store.execute(
-            "INSERT INTO experiences (id, cat, date, seen, done, outcome, feeling, shared)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (id_, _cat(store, who, name), *values, int(shared)),
-        ).lastrowid
-        if shared:
-            index_words(store, number or 0, "\n".join(values[1:]))
-        return id_
-
-    return insert
+def clean_experience(
+    *, cat: str, date: str | None, seen: str, done: str = "", outcome: str = "", feeling: str = ""
+) -> dict[str, str]:
+    """Check the fields of an experience, and give them as they are stored."""
+    return {
+        "cat": checked("cat", cat, NAME, required=True),
+        "date": checked_date(date),
+        "seen": checked("seen", seen, NOTE, required=True),
+        "done": checked("done", done, NOTE),
+        "outcome": checked("outcome", outcome, NOTE),
+        "feeling": checked("feeling", feeling, NOTE),
+    }
 
 
-def insert_turn(
-    store: Store,
-    who: str,
-    *,
-    id_: str,
-    cat: str,
-    date: str,
-    question: str,
-    context: str,
-    kind: str,
-    quoted: list[str],
-    answer: str = "",
-    model: str = "",
-    verdict: str = "",
-    correction: str = "",
-) -> None:
-    """Write a turn whose texts were checked, and which experiences it quotes."""
+def insert_experience(store: Store, who: str, id_: str, fields: dict[str, str], shared: bool) -> None:
+    """Write an experience whose fields were checked."""
+    cat = _cat(store, who, fields["cat"])
+    number = store.execute(
+        "INSERT INTO experiences (id, cat, date, seen, done, outcome, feeling, shared)"
+        " VALUES (:id, :cat, :date, :seen, :done, :outcome, :feeling, :shared)",
+        {**fields, "id": id_, "cat": cat, "shared": int(shared)},
+    ).lastrowid
+    if shared and number:
+        index_words(store, number, "\n".join(fields[name] for name in ("seen", "done", "outcome", "feeling")))
+
+
+def insert_turn(store: Store, who: str, id_: str, fields: dict[str, str], quoted: Iterable[str] = ()) -> None:
+    """Write a turn whose fields were checked, and which experiences it quotes."""
+    blank = dict.fromkeys(("answer", "model", "verdict", "correction"), "")
     store.execute(
-        "INSERT INTO turns (id, cat, date, question, context, experience, answer, model, verdict, correction)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (id_, _cat(store, who, cat), date, question, context, kind, answer, model, verdict, correction),
+        "INSERT INTO turns (id, cat, date, question, context, experience, answer, model, verdict, correction) VALUES"
+        " (:id, :cat, :date, :question, :context, :experience, :answer, :model, :verdict, :correction)",
+        {**blank, **fields, "id": id_, "cat": _cat(store, who, fields["cat"])},
     )
     store.executemany("INSERT INTO quotes VALUES (?, ?)", [(id_, one) for one in quoted])
 
@@ -436,6 +424,12 @@ def not_yours(id_: str) -> str:
 
 
 # ---- what one reads of one's own
+
+
+def cats(store: Store, who: str) -> list[tuple[str, str]]:
+    """Give the ids and names of a contributor's cats."""
+    check_contributor(store, who)
+    return store.execute("SELECT id, name FROM cats WHERE contributor = ? ORDER BY name", (who,)).fetchall()
 
 
 def experiences(store: Store, who: str) -> list[Experience]:

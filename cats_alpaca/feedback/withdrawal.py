@@ -114,15 +114,21 @@ def find_publications(store: Store, turns: Iterable[str]) -> list[Publication]:
 
 
 def _leave_fingerprints(store: Store, experiences: list[str], turns: list[str]) -> None:
-    gone = store.execute(
-        "SELECT seen, done, outcome FROM experiences WHERE id IN (SELECT value FROM json_each(?))", _listed(experiences)
+    gone: list[tuple[str, ...]] = store.execute(
+        "SELECT date, seen, done, outcome FROM experiences WHERE id IN (SELECT value FROM json_each(?))",
+        _listed(experiences),
     ).fetchall()
     for question, answer, correction in store.execute(
         "SELECT question, answer, correction FROM turns WHERE id IN (SELECT value FROM json_each(?))", _listed(turns)
     ):
-        gone += [(question, answer), (question, correction)]
+        gone += tell_turn(question, answer, correction)
     key = _key(store)
     store.executemany("INSERT OR IGNORE INTO fingerprints VALUES (?)", [(_fingerprint(key, texts),) for texts in gone])
+
+
+def tell_turn(question: str, answer: str, correction: str) -> list[tuple[str, ...]]:
+    """Give the texts by which a turn is known again: a question alone only where nothing was said to it."""
+    return [(question, reply) for reply in (answer, correction) if reply] or [(question, "")]
 
 
 def _unindex(store: Store, experiences: list[str]) -> None:

@@ -1,0 +1,342 @@
+"""`cats-alpaca feedback`: tell, ask, judge, consent, forget; and what of it becomes data."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .reading import BAD_LINES, keep_apart, reading_stories, with_options
+
+if TYPE_CHECKING:
+    from ..feedback import Store, Turn
+    from ..feedback.export import Given
+
+_SHOWN = 20
+
+_STORE = click.option(
+    "--store",
+    "path",
+    metavar="FILE",
+    envvar="CATS_ALPACA_STORE",
+    default="cats-feedback.sqlite",
+    show_default=True,
+    show_envvar=True,
+    help="The feedback store.",
+)
+_WHO = click.option(
+    "--as",
+    "who",
+    metavar="ID",
+    envvar="CATS_ALPACA_CONTRIBUTOR",
+    show_envvar=True,
+    help="Who you are in the store. [default: its only contributor; a new one when there is none]",
+)
+_MODEL = (
+    click.option(
+        "--model-url",
+        metavar="URL",
+        help="Where a model answers, as OpenAI's chat completions: http://localhost:8080/v1. The question goes there."
+        " A key is taken from CATS_ALPACA_MODEL_KEY.",
+    ),
+    click.option("--model", metavar="NAME", default="", help="The model's name there, where the server wants one."),
+    click.option(
+        "--timeout",
+        metavar="S",
+        type=click.FloatRange(min=0, min_open=True),
+        default=120.0,
+        show_default=True,
+        help="How many seconds to wait for its answer.",
+    ),
+)
+
+
+@click.group(epilog="Example: cats-alpaca feedback add ミケ くしゃみが二回 --outcome 三日で治った --share")
+def feedback() -> None:
+    """Collect what people live through with their cats, and make data of what they consent to."""
+
+
+@contextmanager
+def _open(path: str, who: str | None, *, create: bool = False) -> Iterator[tuple[Store, str]]:
+    """Open the store as somebody: the one who was named, or the only one there is, or a new one."""
+    from ..feedback import find_contributors, join, open_store
+
+    with open_store(path, create=create) as store:
+        if not who:
+            known = find_contributors(store)
+            if len(known) > 1:
+                raise click.UsageError("several people use this store; say who you are with --as ID.")
+            who = known[0] if known else join(store)
+            if not known:
+                click.echo(f"You are {who} in this store.", err=True)
+        yield store, who
+
+
+@feedback.command(epilog="Example: cats-alpaca feedback add ミケ くしゃみが二回 --done 受診 --date 2024-11-08")
+@click.argument("cat")
+@click.argument("seen")
+@click.option("--done", metavar="TEXT", default="", help="What was done about it.")
+@click.option("--outcome", metavar="TEXT", default="", help="What came of it.")
+@click.option("--feeling", metavar="TEXT", default="", help="How it felt.")
+@click.option("--date", metavar="DAY", help="When, as YYYY-MM-DD. [default: today]")
+@click.option("--share", is_flag=True, help="Let the group read it. Without this, nobody else does.")
+@with_options(_STORE, _WHO)
+def add(path: str, who: str | None, cat: str, seen: str, share: bool, **fields: Any) -> None:
+    """Tell what you lived through with CAT; print its id.
+
+    Up to 1,000 characters each. Do not write names, addresses or telephone numbers.
+    """
+    from .. import feedback as library
+
+    with _open(path, who, create=True) as (store, me):
+        click.echo(library.add(store, me, cat, seen, shared=share, **fields))
+
+
+@feedback.command(
+    "import",
+    epilog="""Example: echo '{"cat": "ミケ", "date": "2024-11-08", "seen": "くしゃみ"}' > diary.jsonl"""
+    " && cats-alpaca feedback import diary.jsonl",
+)
+@click.argument("sources", metavar="SRC...", nargs=-1, required=True)
+@click.option("--encoding", metavar="E", help="Of files without a byte-order mark. [default: utf-8]")
+@click.option(
+    "--max-line-bytes",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=16 << 20,
+    show_default=True,
+    help="A longer line is a bad line.",
+)
+@with_options(*BAD_LINES, _STORE, _WHO)
+def import_(path: str, who: str | None, sources: tuple[str, ...], **options: Any) -> None:
+    """Take in a diary, as JSON lines of your own experiences and turns.
+
+    An experience has cat, date, seen, and may have done, outcome, feeling, and shared (group or nobody). A turn has
+    cat, date, question, and may have context, answer, model, verdict (up or down) and correction. What is there already
+    is not added again; what was forgotten is refused.
+    """
+    from ..feedback.importing import import_lines
+
+    keep_apart(sources, path, options["rejects"], options["report"])
+    usual = {"from_": "stories", "question_key": None, "answer_key": None, "context_key": None}
+    with _open(path, who, create=True) as (store, me), reading_stories(sources, **usual, **options) as reading:
+        del reading["keys"]
+        found = import_lines(store, me, sources, **reading)
+    click.echo(f"{found.added:,} added, {found.known:,} there already")
+
+
+@feedback.command(epilog="Example: cats-alpaca feedback ask ミケ 朝からくしゃみをしています --feeling 心配です")
+@click.argument("cat", required=False)
+@click.argument("question", required=False)
+@click.option("--feeling", metavar="TEXT", default="", help="How you feel; it is told with the question.")
+@click.option("--date", metavar="DAY", help="When, as YYYY-MM-DD. [default: today]")
+@click.option("--again", metavar="ID", help="Have a question answered that was written down and got no answer.")
+@with_options(*_MODEL, _STORE, _WHO)
+def ask(
+    path: str,
+    who: str | None,
+    cat: str | None,
+    question: str | None,
+    feeling: str,
+    date: str | None,
+    again: str | None,
+    model_url: str | None,
+    model: str,
+    timeout: float,
+) -> None:
+    """Ask about CAT: print the turn's id, what is recalled, and, with --model-url, a model's answer.
+
+    The question is written down before any model is asked, so nothing that you type is lost.
+    """
+    from .. import feedback as library
+
+    if (again is None) == (question is None) or (again and cat):
+        raise click.UsageError("give CAT and QUESTION, or --again ID.")
+    if again and not model_url:
+        raise click.UsageError("--again needs --model-url.")
+    with _open(path, who, create=True) as (store, me):
+        if again is None:
+            turn = library.ask(store, me, str(cat), str(question), feeling=feeling, date=date)
+        else:
+            turn = library.find_turn(store, me, again)
+        click.echo(turn.id)
+        if turn.context:
+            click.echo(f"\n{turn.context}")
+        if model_url:
+            key = os.environ.get("CATS_ALPACA_MODEL_KEY", "")
+            _show_answer(library.draft(store, me, turn.id, model_url, model=model, key=key, total_seconds=timeout))
+
+
+def _show_answer(turn: Turn) -> None:
+    click.echo(f"\n{turn.answer}")
+    click.echo(f"\nWas it good? cats-alpaca feedback rate {turn.id} up (or: down --correction TEXT)", err=True)
+
+
+@feedback.command(
+    epilog='Example: cats-alpaca feedback rate "$(cats-alpaca feedback ask ミケ 鳴きます | head -n 1)" down'
+    " --correction 寝る前に遊びましょう。"
+)
+@click.argument("turn")
+@click.argument("verdict", type=click.Choice(["up", "down"]))
+@click.option("--correction", metavar="TEXT", default="", help="What would have been a good answer.")
+@with_options(_STORE, _WHO)
+def rate(path: str, who: str | None, turn: str, verdict: str, correction: str) -> None:
+    """Judge the answer of TURN, and correct it; the newest word counts."""
+    from .. import feedback as library
+
+    with _open(path, who) as (store, me):
+        library.rate(store, me, turn, verdict, correction=correction)
+
+
+_WHAT = click.Choice(["train", "publish"])
+
+
+@feedback.command(epilog="Example: cats-alpaca feedback consent --give train --give publish --language en")
+@click.option("--give", type=_WHAT, multiple=True, help="Allow this; may be repeated.")
+@click.option("--withdraw", type=_WHAT, multiple=True, help="Allow this no longer; may be repeated.")
+@click.option("--share", metavar="ID", multiple=True, help="Let the group read this experience of yours.")
+@click.option("--unshare", metavar="ID", multiple=True, help="Let nobody read this experience from now on.")
+@click.option("--language", type=click.Choice(["ja", "en"]), default="ja", show_default=True, help="Of the text.")
+@with_options(_STORE, _WHO)
+def consent(
+    path: str,
+    who: str | None,
+    give: tuple[str, ...],
+    withdraw: tuple[str, ...],
+    share: tuple[str, ...],
+    unshare: tuple[str, ...],
+    language: str,
+) -> None:
+    """Show what you may allow, and what you allow today; change it.
+
+    There are two permissions, and without both nothing that you wrote leaves the store.
+    """
+    from .. import feedback as library
+
+    if both := sorted({*give} & {*withdraw} | {*share} & {*unshare}):
+        raise click.UsageError(f"{both[0]} cannot be both given and taken back.")
+    with _open(path, who, create=True) as (store, me):
+        for given, kinds in ((True, give), (False, withdraw)):
+            for what in kinds:
+                library.set_consent(store, me, what, given)
+        for shared, ids in ((True, share), (False, unshare)):
+            for id_ in ids:
+                library.share(store, me, id_, shared)
+        found = library.consents(store, me)
+    click.echo(library.consent_text(language))
+    for what, last in found.items():
+        since = f" (text {last.version}, {last.date})" if last.date else ""
+        click.echo(f"{what}: {'given' if last.given else 'not given'}{since}")
+
+
+@feedback.command(epilog="Example: cats-alpaca feedback ask ミケ 鳴きます && cats-alpaca feedback export feedback-data")
+@click.argument("folder", metavar="DIR")
+@_STORE
+def export(path: str, folder: str) -> None:
+    """Write what may leave the store to DIR: stories, preference and kto as JSON lines, and the ids withdrawn."""
+    from ..feedback import open_store
+    from ..feedback.export import export as export_folder
+
+    with open_store(path, create=False) as store:
+        given = export_folder(store, folder)
+    click.echo(folder)
+    show_given(given)
+
+
+def show_given(given: Given) -> None:
+    """Say on stderr how many turns left the store, and which stay for a reason that somebody can mend."""
+    reasons = Counter(one.code for one in given.held)
+    counts = f" ({', '.join(f'{code} {count:,}' for code, count in reasons.most_common())})" if reasons else ""
+    kept, left = len(given.held), len(given.ids)
+    click.echo(f"{kept + left:,} turns in the store = {left:,} given + {kept:,} held back{counts}", err=True)
+    named = [one for one in given.held if one.code not in ("no-consent", "not-judged")]
+    for one in named[:_SHOWN]:
+        click.echo(f"{one.turn}: {one.reason} [{one.code}]", err=True)
+    if (hidden := len(named) - _SHOWN) > 0:
+        click.echo(f"and {hidden:,} more", err=True)
+
+
+@feedback.command(epilog='Example: cats-alpaca feedback forget "$(cats-alpaca feedback add ミケ くしゃみが二回)"')
+@click.argument("what", metavar="ID")
+@with_options(_STORE, _WHO)
+def forget(path: str, who: str | None, what: str) -> None:
+    """Forget ID for good: an experience, a turn, a cat with all of hers, or yourself with everything.
+
+    The text is deleted; only the id stays behind, so that it cannot come back. The next build holds none of it, nor
+    what others were told from it.
+    """
+    from .. import feedback as library
+
+    with _open(path, who) as (store, me):
+        gone = library.forget(store, me, what)
+    for id_ in gone.ids:
+        click.echo(id_)
+    if gone.quoting:
+        click.echo(f"{len(gone.quoting):,} turns quoted it; they are held back from now on: {', '.join(gone.quoting)}")
+    if not gone.scrubbed:
+        click.echo("Others use the store just now; the bytes are overwritten when it is opened next.", err=True)
+    if not gone.publications:
+        click.echo("No published revision is known to hold it.")
+        return
+    click.echo("These published revisions still hold it:")
+    for one in gone.publications:
+        click.echo(f"  {one.repository} at {one.revision}: {one.rows:,} turns")
+    click.echo(
+        "Now the maintainer must: build again with --feedback, and publish that as a new revision; then rewrite the"
+        "\nhistory of the repository (huggingface_hub: super_squash_history) and delete its tags, or the old revisions"
+        "\nkeep it. Copies that others made, and models that they trained, cannot be called back."
+    )
+
+
+@feedback.command(epilog="Example: cats-alpaca feedback add ミケ くしゃみが二回 && cats-alpaca feedback status --all")
+@click.option("--all", "everything", is_flag=True, help="List every entry of yours with its id.")
+@with_options(_STORE, _WHO)
+def status(path: str, who: str | None, everything: bool) -> None:
+    """Show what the store holds of you, what you allow, and what of all may leave it."""
+    from .. import feedback as library
+    from ..feedback.export import collect
+
+    with _open(path, who) as (store, me):
+        click.echo(me)
+        told, asked = library.experiences(store, me), library.turns(store, me)
+        shared = sum(one.shared for one in told)
+        click.echo(f"{len(told):,} experiences ({shared:,} shared with the group), {len(asked):,} turns")
+        for id_, name in library.cats(store, me):
+            click.echo(f"{id_}  {name}")
+        if everything:
+            for one in told:
+                click.echo(
+                    f"{one.id}  {one.date}  {one.cat}  {'group' if one.shared else 'nobody'}  {_short(one.seen)}"
+                )
+            for turn in asked:
+                click.echo(f"{turn.id}  {turn.date}  {turn.cat}  {turn.verdict or '-'}  {_short(turn.question)}")
+        for what, last in library.consents(store, me).items():
+            click.echo(f"{what}: {'given' if last.given else 'not given'}")
+        show_given(collect(store))
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 40 else f"{line[:39]}…"
+
+
+@feedback.command(
+    epilog="Example: cats-alpaca feedback ask ミケ 鳴きます && cats-alpaca build --feedback cats-feedback.sqlite"
+    " --out release && cats-alpaca feedback published user/cats v1 --release release"
+)
+@click.argument("repository")
+@click.argument("revision")
+@click.option("--release", metavar="DIR", default="release", show_default=True, help="The folder that was published.")
+@_STORE
+def published(path: str, repository: str, revision: str, release: str) -> None:
+    """Remember that a release folder was published as REVISION of REPOSITORY, so that `forget` can tell."""
+    from ..feedback import open_store, record_publication
+    from ..release import digest
+
+    with open_store(path, create=False) as store:
+        count = record_publication(store, repository, revision, digest(release))
+    click.echo(f"{repository} at {revision}: {count:,} turns")
