@@ -15,6 +15,7 @@ What they consent to have trained on and published (`consent`) is exported (`exp
 
 from __future__ import annotations
 
+from ..errors import FeedbackError, ModelError
 from .ask import ask, draft
 from .consent import Consent, consent_text, consents, set_consent
 from .recall import Recalled, recall
@@ -38,7 +39,9 @@ from .withdrawal import Forgotten, Publication, find_withdrawn, forget, record_p
 __all__ = [
     "Consent",
     "Experience",
+    "FeedbackError",
     "Forgotten",
+    "ModelError",
     "Publication",
     "Recalled",
     "Store",

@@ -151,8 +151,8 @@ def _complete(url: str, question: str, model: str, key: str, seconds: float, tot
         connection.connect()
         connection.sock.settimeout(total)  # it may think for long, and the whole has its limit besides
         connection.request("POST", f"{path}/chat/completions", json.dumps(body).encode(), headers)
-        response = connection.getresponse()
-        status, content = response.status, response.read(_MOST_BYTES + 1)
+        with connection.getresponse() as response:
+            content = response.read(_MOST_BYTES + 1)
     except TimeoutError:
         limits = f"no connection within {seconds:g} seconds, or no answer within {total:g}"
         raise ModelError(f"{limits}; is the server up?") from None
@@ -160,9 +160,11 @@ def _complete(url: str, question: str, model: str, key: str, seconds: float, tot
         raise ModelError(f"the model cannot be reached: {str(error) or type(error).__name__}; is it up?") from error
     finally:
         connection.close()
-    if status != 200:
+    if response.status != 200:
         # No word of a redirect: the key and the question go to nobody but whom the user named.
-        raise ModelError(f"the server answered {status} {response.reason}{_told(content)}; check address and model")
+        raise ModelError(
+            f"the server answered {response.status} {response.reason}{_told(content)}; check address and model"
+        )
     return _read_answer(content, model)
 
 

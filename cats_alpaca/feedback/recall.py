@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from .store import NAME, QUESTION, Store, check_contributor, checked, find_cat
-from .words import count_words, find_grams
+from .words import count_words, find_grams, normal
 
 MAX_CHARACTERS = 600
 """How long a context may be, when nothing else is said."""
@@ -22,7 +22,7 @@ _OWN, _OTHERS = "この猫のこれまで", "仲間の猫のこと"
 _NEWEST = 1_000
 """How many of one cat's experiences are looked at, the newest."""
 
-_RAREST, _POSTINGS, _CANDIDATES = 12, 20_000, 50
+_RAREST, _POSTINGS, _CANDIDATES = 12, 8_000, 50
 _FIELDS = "e.id, e.date, e.seen, e.done, e.outcome, e.feeling"
 _LEAST = 0.25
 """The share of the best one's score below which an experience is not worth its place."""
@@ -103,9 +103,9 @@ def _ranked(rows: Iterable[tuple[str, ...]], wanted: set[str], counts: dict[str,
     today = datetime.date.today()
     found = []
     for id_, date, *texts in rows:
-        shared = wanted & find_grams("\n".join(texts))
+        text = normal("\n".join(texts))
         years = max((today - datetime.date.fromisoformat(date)).days, 0) / 365
-        score = math.fsum(weights[gram] for gram in shared) * (1 + 0.5**years)
+        score = math.fsum(weight for gram, weight in weights.items() if gram in text) * (1 + 0.5**years)
         found.append(_Found(score, date, id_, tuple(texts)))
     found.sort(reverse=True)
     return [one for one in found if one.score and one.score >= _LEAST * found[0].score]

@@ -31,10 +31,19 @@ def find_grams(text: str) -> set[str]:
     ['咳', '咳を']
     """
     found: set[str] = set()
-    for run in _RUN.findall(unicodedata.normalize("NFKC", text).casefold()):
+    for run in _RUN.findall(normal(text)):
         found.update(first + second for first, second in itertools.pairwise(run))
         found.update(letter for letter in run if "\u3400" <= letter <= "\u9fff" or letter >= "\U00020000")
     return found - _COMMON
+
+
+def normal(text: str) -> str:
+    """Give the form of a text in which its words are looked for.
+
+    >>> normal("ﾈｺ CAT")
+    'ネコ cat'
+    """
+    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def index_words(store: sqlite3.Connection, number: int, text: str) -> None:
