@@ -104,13 +104,7 @@ def rows(release: Path) -> dict[str, list[dict[str, Any]]]:
 def test_the_machine_answers_from_the_cats_own_past(say: Say, run: Run, model: Model, tmp_path: Path) -> None:
     """The first dialogue: two years ago it was the same, and a vet helped; now the cat is older."""
     owner = new_person(tmp_path, consents=False)
-    lived = (
-        "夜からくしゃみが続き、元気もない。",
-        "--done",
-        "翌朝に受診、薬を五日",
-        "--outcome",
-        "八日目には走り回った",
-    )
+    lived = ("夜からくしゃみが続き、元気もない。", "--done", "翌朝に受診", "--outcome", "八日目に回復")
     say(owner, "add", "こはる", *lived, "--feeling", "連れて行ってよかった", "--date", "2024-11-20", "--share")
     say(owner, "add", "こはる", "ソファで爪をといで困る", "--date", "2025-03-01", "--share")
     question = "こはるがくしゃみをしています。いつもより元気がないようです。"
@@ -122,7 +116,7 @@ def test_the_machine_answers_from_the_cats_own_past(say: Say, run: Run, model: M
     turn = lines[0]
     context = (
         "この猫のこれまで\n"
-        "2024年11月20日　夜からくしゃみが続き、元気もない。翌朝に受診、薬を五日。→八日目に回復。（連れて行ってよかった）\n"
+        "2024年11月20日　夜からくしゃみが続き、元気もない。翌朝に受診。→八日目に回復。（連れて行ってよかった）\n"
         "いまの気持ち：不安です"
     )
     assert re.fullmatch("fb-[a-z2-7]{16}", turn)
@@ -161,13 +155,8 @@ def test_the_machine_answers_from_the_cats_own_past(say: Say, run: Run, model: M
 def test_the_machine_answers_from_what_others_lived_through(say: Say, run: Run, model: Model, tmp_path: Path) -> None:
     """The second dialogue: somebody of the group had the same, and tells what helped."""
     friend, owner = new_person(tmp_path), new_person(tmp_path)
-    lived = (
-        "一日二回ほどのくしゃみ",
-        "--done",
-        "獣医師に相談のうえ、補助食品を足して加湿",
-        "--outcome",
-        "通院なしで一週間で回復",
-    )
+    helped = "獣医師に電話で聞いて、補助食品を足した"
+    lived = ("一日二回ほどのくしゃみ", "--done", helped, "--outcome", "一週間で回復")
     [told] = say(friend, "add", "ぽん太", *lived, "--date", "2025-02-14", "--share")
     say(friend, "add", "ぽん太", "くしゃみの話、これは誰にも見せない", "--date", "2025-02-15")
     lines = say(owner, "ask", "こはる", "くしゃみを一日二回くらいします。", "--model-url", model.url)

@@ -153,6 +153,8 @@ def _complete(url: str, question: str, model: str, key: str, seconds: float, tot
         connection.request("POST", f"{path}/chat/completions", json.dumps(body).encode(), headers)
         with connection.getresponse() as response:
             content = response.read(_MOST_BYTES + 1)
+            if response.length and len(content) <= _MOST_BYTES:
+                raise http.client.IncompleteRead(content, response.length)
     except TimeoutError:
         limits = f"no connection within {seconds:g} seconds, or no answer within {total:g}"
         raise ModelError(f"{limits}; is the server up?") from None
@@ -162,9 +164,8 @@ def _complete(url: str, question: str, model: str, key: str, seconds: float, tot
         connection.close()
     if response.status != 200:
         # No word of a redirect: the key and the question go to nobody but whom the user named.
-        raise ModelError(
-            f"the server answered {response.status} {response.reason}{_told(content)}; check address and model"
-        )
+        status = f"{response.status} {response.reason}"
+        raise ModelError(f"the server answered {status}{_told(content)}; check address and model")
     return _read_answer(content, model)
 
 
