@@ -116,8 +116,8 @@ def import_(path: str, who: str | None, sources: tuple[str, ...], **options: Any
     """Take in a diary, as JSON lines of your own experiences and turns.
 
     An experience has cat, date, seen, and may have done, outcome, feeling, and shared (group or nobody). A turn has
-    cat, date, question, and may have context, answer, model, verdict (up or down) and correction. What is there already
-    is not added again; what was forgotten is refused.
+    cat, date, question, and may have answer, model, verdict (up or down) and correction. What is there already is not
+    added again; what was forgotten is refused.
     """
     from ..feedback.importing import import_lines
 

@@ -21,7 +21,7 @@ from ..checks.texts import find_in_texts
 from ..errors import FeedbackError
 from ..formats import FEEDBACK_CONFIGS, TURNS, turns_to_stories
 from .store import Store
-from .withdrawal import find_withdrawn, load_withdrawn
+from .withdrawal import find_withdrawn, load_withdrawn, tell_turn
 
 FILES = ("stories.jsonl", "preference.jsonl", "kto.jsonl", "withdrawn.txt")
 
@@ -85,15 +85,13 @@ def collect(store: Store) -> Given:
     """
     store.execute("BEGIN")  # one moment for all that is read
     try:
-        found = store.execute(_CANDIDATES).fetchall()
-        known, withdrawn = {row[0] for row in found}, load_withdrawn(store)
+        found = [_Candidate(*row) for row in store.execute(_CANDIDATES)]
+        known, withdrawn = {one.id for one in found}, load_withdrawn(store)
     finally:
         store.execute("ROLLBACK")
-    held = [one for row in found if (one := _hold(*row))]
+    held = [stays for one in found if (stays := _hold(one, withdrawn))]
     gone = {one.turn for one in held}
-    turns = pa.RecordBatch.from_pylist(
-        [dict(zip(TURNS.names, row, strict=False)) for row in found if row[0] not in gone], TURNS
-    )
+    turns = pa.RecordBatch.from_pylist([one._asdict() for one in found if one.id not in gone], TURNS)
     turns, failed = _pass_checks(turns)
     given = frozenset(turns["id"].to_pylist())
 
@@ -120,22 +118,38 @@ _CANDIDATES = """
     FROM turns t JOIN cats c ON c.id = t.cat ORDER BY t.number"""
 
 
-def _hold(
-    turn: str, question: str, context: str, experience: str, answer: str, verdict: str, correction: str,
-    consents: int, withdrawn: int, quoted: str | None, private: str | None,
-) -> Held | None:  # fmt: skip
+class _Candidate(NamedTuple):
+    """A turn, and what decides whether it may leave: the columns of `_CANDIDATES`."""
+
+    id: str
+    question: str
+    context: str
+    experience: str
+    answer: str
+    verdict: str
+    correction: str
+    consents: int
+    withdrawn: int
+    quoted: str | None
+    private: str | None
+
+
+def _hold(one: _Candidate, withdrawn: Callable[..., bool]) -> Held | None:
     """Say why a turn may not leave the store, if so."""
-    if not consents:
-        return Held(turn, "no-consent", "its contributor has not given both consents")
-    if withdrawn:
-        return Held(turn, "withdrawn", "it quotes an experience that was taken back")
-    if not verdict and not correction:
-        return Held(turn, "not-judged", "nobody has judged its answer; cats-alpaca feedback rate")
-    if private:
-        step = f"share it: cats-alpaca feedback consent --share {private}"
-        return Held(turn, "quotes", f"it quotes {private}, which is shared with nobody; {step}")
-    if quoted:
-        return Held(turn, "quotes", "it quotes an experience whose owner has not given both consents, or not shared it")
+    if not one.consents:
+        return Held(one.id, "no-consent", "its contributor has not given both consents")
+    if one.withdrawn:
+        return Held(one.id, "withdrawn", "it quotes an experience that was taken back")
+    if any(withdrawn(one.id, *texts) for texts in tell_turn(one.question, one.answer, one.correction)):
+        return Held(one.id, "withdrawn", "the same words were taken back by whoever wrote them first")
+    if not one.verdict and not one.correction:
+        return Held(one.id, "not-judged", "nobody has judged its answer; cats-alpaca feedback rate")
+    if one.private:
+        step = f"share it: cats-alpaca feedback consent --share {one.private}"
+        return Held(one.id, "quotes", f"it quotes {one.private}, which is shared with nobody; {step}")
+    if one.quoted:
+        reason = "it quotes an experience whose owner has not given both consents, or not shared it"
+        return Held(one.id, "quotes", reason)
     return None
 
 

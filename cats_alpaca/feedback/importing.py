@@ -33,9 +33,8 @@ from .store import (
 from .withdrawal import is_withdrawn, tell_turn
 
 _EXPERIENCE = (("cat", "date", "seen"), ("done", "outcome", "feeling"))
-_TURN = (("cat", "date", "question"), ("context", "experience", "answer", "model", "verdict", "correction"))
+_TURN = (("cat", "date", "question"), ("context", "answer", "model", "verdict", "correction"))
 _ID = re.compile(r"(?:exp|fb)-[a-z2-7]{16}")
-_CONTEXT = 4 * NOTE
 
 
 class Imported(NamedTuple):
@@ -78,12 +77,12 @@ def import_lines(
         who: the contributor whose entries they become.
         sources: paths, patterns or URLs, as `read_stories` takes them. An experience has `cat`, `date`, `seen`, and may
             have `done`, `outcome`, `feeling` and `shared` (`group` or `nobody`); a turn has `cat`, `date`, `question`,
-            and may have `context`, `answer`, `model`, `verdict` (`up` or `down`) and `correction`. Both may have the
-            `id` that a store gave them.
+            and may have `answer`, `model`, `verdict` (`up` or `down`) and `correction`. Both may have the `id` that a
+            store gave them.
         encoding: of files without a byte-order mark; None is UTF-8.
         max_line_bytes: a longer line is a problem.
         progress: is called with the number of bytes that were read since the last call.
-        report: is filled; what was withdrawn counts as rejected.
+        report: is filled; what was withdrawn counts as rejected, but is no error.
         on_problem: is called with every bad line; it is left out. Without it, bad lines raise an error.
 
     Raises:
@@ -107,9 +106,11 @@ def import_lines(
         raise StoriesError(report)
     with writing(store):
         outcomes = [_insert(store, who, line) for line in lines]
-    refused = [outcome for outcome in outcomes if isinstance(outcome, Problem)]
-    report.read, report.kept = report.read - len(refused), report.kept - len(refused)
-    report.add(0, refused)
+        refused = [outcome for outcome in outcomes if isinstance(outcome, Problem)]
+        report.read, report.kept = report.read - len(refused), report.kept - len(refused)
+        report.add(0, refused)
+        if any(problem.code != "withdrawn" for problem in refused) and not on_problem:
+            raise StoriesError(report)
     for problem in refused if on_problem else ():
         on_problem(problem)  # type: ignore[misc]
     return Imported(outcomes.count("added"), outcomes.count("known"))
@@ -124,8 +125,6 @@ def _read(text: str) -> Record:
     if not _ID.fullmatch(id_):
         id_ = ""
         read_texts(text, required, ())
-    if found.get("experience") == "others":
-        raise BadLineError("not-yours", "the context tells what others lived through; only they can bring it")
     if all(key in found for key in required):
         try:
             found = _clean_turn(found) if "question" in found else clean_experience(**found)
@@ -145,7 +144,6 @@ def _clean_turn(record: Record) -> Record:
         "cat": checked("cat", record["cat"], NAME, required=True),
         "date": checked_date(record["date"]),
         "question": checked("question", record["question"], QUESTION, required=True),
-        "context": checked("context", record.get("context", ""), _CONTEXT),
         "answer": checked("answer", record.get("answer", ""), ANSWER),
         "model": checked("model", record.get("model", ""), NOTE),
         "correction": checked("correction", record.get("correction", ""), ANSWER),
@@ -155,7 +153,7 @@ def _clean_turn(record: Record) -> Record:
         raise FeedbackError("verdict: is up or down")
     if turn["verdict"] or turn["correction"]:
         check_verdict("the turn", turn["answer"], turn["correction"])
-    return turn | {"experience": "own" if turn["context"] else ""}
+    return turn | {"context": record.get("context", ""), "experience": ""}
 
 
 def _insert(store: Store, who: str, line: _Line) -> str | Problem:
@@ -169,6 +167,9 @@ def _insert(store: Store, who: str, line: _Line) -> str | Problem:
         return "known"
     if "cat" not in record or "date" not in record:
         return Problem(line.file, line.line, 0, "missing-key", "there is no key 'cat' or 'date'")
+    if record.get("context"):
+        reason = "a context quotes experiences, whose owners' consent is not known here; import those instead"
+        return Problem(line.file, line.line, 0, "context", reason)
     fields = {name: text for name, text in record.items() if name not in ("id", "shared")}
     if "question" in record:
         insert_turn(store, who, record["id"] or new_id("fb"), fields)
@@ -187,12 +188,16 @@ def _told(record: Record) -> Iterator[tuple[str, ...]]:
 
 def _find_owner(store: Store, who: str, record: Record) -> str | None:
     """Find whose an entry is that is in the store already: under its id, or with the same words for the same cat."""
-    table, told = ("turns", ("question", "answer", "correction")) if "question" in record else ("experiences", _TOLD)
+    table: str = "experiences"
+    told: tuple[str, ...] = ("date", *_TOLD)
+    if "question" in record:
+        answered = record.get("answer") or record.get("correction")
+        table, told = "turns", ("question", "answer", "correction") if answered else ("date", "question", "answer")
     join = f"SELECT c.contributor FROM {table} one JOIN cats c ON c.id = one.cat WHERE "  # noqa: S608
     found = store.execute(join + "one.id = ?", (record["id"],)).fetchone()
     if not found and "date" in record:
-        same = " AND ".join(f"one.{name} = ?" for name in ("date", *told))
-        values = [record.get(name, "") for name in ("cat", "date", *told)]
+        same = " AND ".join(f"one.{name} = ?" for name in told)
+        values = [record.get(name, "") for name in ("cat", *told)]
         found = store.execute(join + f"c.contributor = ? AND c.name = ? AND {same}", (who, *values)).fetchone()
     return str(found[0]) if found else None
 

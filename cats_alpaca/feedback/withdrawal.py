@@ -126,7 +126,7 @@ def _leave_fingerprints(store: Store, experiences: list[str], turns: list[str]) 
     store.executemany("INSERT OR IGNORE INTO fingerprints VALUES (?)", [(_fingerprint(key, texts),) for texts in gone])
 
 
-def tell_turn(question: str, answer: str, correction: str) -> list[tuple[str, ...]]:
+def tell_turn(question: str, answer: str, correction: str) -> list[tuple[str, str]]:
     """Give the texts by which a turn is known again: a question alone only where nothing was said to it."""
     return [(question, reply) for reply in (answer, correction) if reply] or [(question, "")]
 
@@ -164,7 +164,7 @@ def is_withdrawn(store: Store, id_: str, *texts: str) -> bool:
     )
 
 
-def load_withdrawn(store: Store) -> Callable[[str, str, str], bool]:
+def load_withdrawn(store: Store) -> Callable[..., bool]:
     """Give what tells of a story's id, question and answer whether they were forgotten here; it needs no store."""
     ids = {id_ for (id_,) in store.execute("SELECT id FROM tombstones")}
     marks = {mark for (mark,) in store.execute("SELECT mark FROM fingerprints")}
