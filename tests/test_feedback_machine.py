@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -52,9 +52,11 @@ class People(RuleBasedStateMachine):
         return all(self.consents.get((person, what)) for what in ("train", "publish"))
 
     @initialize()
-    def one_consents_from_the_start(self) -> None:
-        for what in ("train", "publish"):
-            self.consent(0, what, True)
+    def they_share_and_consent(self) -> None:
+        for person in range(3):
+            self.add(person, True)
+            for what in ("train", "publish"):
+                self.consent(person, what, True)
 
     @rule(person=PEOPLE, shared=st.booleans())
     def add(self, person: int, shared: bool) -> None:
@@ -63,8 +65,8 @@ class People(RuleBasedStateMachine):
         id_ = feedback.add(self.store, self.people[person], f"猫{person}", seen, shared=shared, date="2024-11-08")
         self.told[id_] = {"owner": person, "mark": mark, "shared": shared}
 
-    @rule(person=PEOPLE, answered=st.booleans())
-    def ask(self, person: int, answered: bool) -> None:
+    @rule(person=PEOPLE, answered=st.booleans(), judged=st.booleans())
+    def ask(self, person: int, answered: bool, judged: bool) -> None:
         mark, of_answer = self.mark(), self.mark()
         turn = feedback.ask(self.store, self.people[person], f"猫{person}", f"くしゃみのこと、しるし{mark}番です。")
         quoted = [id_ for id_, one in self.told.items() if one["mark"] in MARK.findall(turn.context)]
@@ -78,6 +80,8 @@ class People(RuleBasedStateMachine):
             "owner": person, "marks": {mark, of_answer}, "quoted": quoted, "judged": "", "answered": answered,
             "held": False, "corrected": False,
         }  # fmt: skip
+        if judged:
+            self.rate(len(self.asked) - 1, "down", True)
 
     @precondition(lambda self: self.asked)
     @rule(which=ANY, verdict=st.sampled_from(["up", "down"]), correct=st.booleans())
@@ -117,6 +121,7 @@ class People(RuleBasedStateMachine):
     @precondition(lambda self: self.told or self.asked)
     @rule(which=ANY, cat=st.integers(0, 9))
     def forget(self, which: int, cat: int) -> None:
+        self.export()
         everything = {**self.told, **self.asked}
         id_ = list(everything)[which % len(everything)]
         owner = everything[id_]["owner"]
@@ -140,6 +145,8 @@ class People(RuleBasedStateMachine):
         if cat == 1:
             self.people[owner] = feedback.join(self.store)
             self.consents = {key: given for key, given in self.consents.items() if key[0] != owner}
+        if self.released:
+            self.build_from_old_files()
 
     def leaving(self) -> set[str]:
         return {
@@ -211,6 +218,11 @@ class People(RuleBasedStateMachine):
 
 # Every step writes to the disk and waits for it.
 People.TestCase.settings = settings(
-    max_examples=12, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=20,
+    stateful_step_count=25,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
 )
 test_nothing_leaves_that_may_not = People.TestCase

@@ -24,6 +24,9 @@ _NEWEST = 1_000
 
 _RAREST, _POSTINGS, _CANDIDATES = 12, 8_000, 50
 _FIELDS = "e.id, e.date, e.seen, e.done, e.outcome, e.feeling"
+_CUT = 24
+"""Into how little room the best one is cut; of less, nobody could tell what it was."""
+
 _LEAST = 0.25
 """The share of the best one's score below which an experience is not worth its place."""
 
@@ -121,8 +124,8 @@ def _rendered(own: list[_Found], others: list[_Found], room: int) -> Recalled:
         left = room - sum(len(part) + 1 for part in parts) - len(heading)
         for one in found:
             line = _line(one, exact=name == "own")
-            if not ids and not chosen:
-                line = line if len(line) < left else line[: max(left - 2, 0)] + "…"
+            if len(line) >= left > _CUT and not ids and not chosen:
+                line = line[: left - 2] + "…"
             if len(line) < left:
                 chosen.append((one.date, line, one.id))
                 left -= len(line) + 1
