@@ -2,7 +2,8 @@
 
 A line of JSONL becomes a story (`sources`, `exact`, `stories`), a story becomes a row (`formats`), rows become a file
 (`writing`, `conversion`), a release folder (`card`, `release`) or a `datasets.Dataset` (`builder`); `checks` tells how
-good the stories are. Each module imports only from those before it.
+good the stories are, `feedback` makes stories of what people live through. Each module imports only from those before
+it.
 
 This folder is itself a dataset repository: it holds what `cats-alpaca build` makes of the packaged stories. So
 `load_dataset(cats_alpaca.path())` needs none of this code, and any `datasets` version can do it.

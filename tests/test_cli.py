@@ -102,9 +102,9 @@ def test_every_command_in_the_readme_exists_and_takes_its_options() -> None:
 
 
 def test_the_readme_names_every_config() -> None:
-    from cats_alpaca.formats import CONFIGS
+    from cats_alpaca.formats import SCHEMAS
 
-    for config, (schema, _) in CONFIGS.items():
+    for config, schema in SCHEMAS.items():
         columns = ", ".join(f"`{name}`" for name in schema.names)
         assert re.search(rf"^\| `{config}`.* \| {columns} \|", README, re.MULTILINE)
 

@@ -19,11 +19,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import Write
 
-from cats_alpaca import Problem, Report, StoriesError, feedback
+from cats_alpaca import Problem, Report, StoriesError, build, check_release, feedback
 from cats_alpaca.feedback import FeedbackError
 from cats_alpaca.feedback.export import collect
 from cats_alpaca.feedback.importing import import_lines
 from cats_alpaca.feedback.schema import MIGRATIONS
+from cats_alpaca.release import digest
 
 
 @pytest.fixture
@@ -468,3 +469,37 @@ def test_of_eight_writers_that_are_killed_no_acknowledged_write_is_lost(file: Pa
         opened.execute("INSERT INTO shared_words (shared_words) VALUES ('integrity-check')")
         indexed = opened.execute("SELECT count(*) FROM shared_words").fetchone()
         assert indexed == opened.execute("SELECT count(*) FROM experiences").fetchone()
+
+
+def test_a_reader_that_stays_costs_the_others_little(file: Path, store: feedback.Store) -> None:
+    me = feedback.join(store)
+    for number in range(300):
+        feedback.add(store, me, "ミケ", f"龘靐麤{number}。" + "記録" * 400, shared=True)
+    reader = sqlite3.connect(file, isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM experiences").fetchone() == (300,)
+    assert not feedback.forget(store, me, feedback.experiences(store, me)[0].id).scrubbed
+    log = file.with_name("cats.sqlite-wal").stat().st_size
+    started = time.monotonic()
+    for _ in range(5):
+        with feedback.open_store(file) as opened:
+            feedback.add(opened, me, "ミケ", "くしゃみ")
+    assert time.monotonic() - started < 5
+    assert file.with_name("cats.sqlite-wal").stat().st_size < 2 * log  # the file is not written again and again
+    reader.close()
+
+
+def test_consent_taken_back_names_the_revisions_that_were_published(store: feedback.Store, tmp_path: Path) -> None:
+    me = feedback.join(store)
+    for what in ("train", "publish"):
+        feedback.set_consent(store, me, what, True)
+    turn = feedback.ask(store, me, "ミケ", "鳴きます").id
+    feedback.rate(store, me, turn, "up", correction="朝ごはんの催促でしょう。")
+    file = store.execute("PRAGMA database_list").fetchone()[2]
+    for revision in ("v1", "v2"):
+        build(out=tmp_path / revision, feedback=file)
+        assert feedback.record_publication(store, "cats/group", revision, digest(tmp_path / revision)) == 1
+    check_release(out=tmp_path / "v1", feedback=file)
+    assert feedback.find_publications(store, [turn]) == [("cats/group", "v1", 1), ("cats/group", "v2", 1)]
+    assert feedback.forget(store, me, me).publications == [("cats/group", "v1", 1), ("cats/group", "v2", 1)]
+    assert feedback.record_publication(store, "cats/group", "v3", "unknown") == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import click
 from .reading import BAD_LINES, keep_apart, reading_stories, with_options
 
 if TYPE_CHECKING:
-    from ..feedback import Store, Turn
+    from ..feedback import Publication, Store, Turn
     from ..feedback.export import Given
 
 _SHOWN = 20
@@ -227,10 +227,13 @@ def consent(
             for id_ in ids:
                 library.share(store, me, id_, shared)
         found = library.consents(store, me)
+        publications = library.find_publications(store, [turn.id for turn in library.turns(store, me)])
     click.echo(library.consent_text(language))
     for what, last in found.items():
         since = f" (text {last.version}, {last.date})" if last.date else ""
         click.echo(f"{what}: {'given' if last.given else 'not given'}{since}")
+    if withdraw:
+        _show_publications(publications)
 
 
 @feedback.command(epilog="Example: cats-alpaca feedback ask ミケ 鳴きます && cats-alpaca feedback export feedback-data")
@@ -279,11 +282,16 @@ def forget(path: str, who: str | None, what: str) -> None:
         click.echo(f"{len(gone.quoting):,} turns quoted it; they are held back from now on: {', '.join(gone.quoting)}")
     if not gone.scrubbed:
         click.echo("Others use the store just now; the bytes are overwritten when it is opened next.", err=True)
-    if not gone.publications:
+    _show_publications(gone.publications)
+
+
+def _show_publications(found: Sequence[Publication]) -> None:
+    """Say which published revisions still hold what was taken back, and what is to be done."""
+    if not found:
         click.echo("No published revision is known to hold it.")
         return
     click.echo("These published revisions still hold it:")
-    for one in gone.publications:
+    for one in found:
         click.echo(f"  {one.repository} at {one.revision}: {one.rows:,} turns")
     click.echo(
         "Now the maintainer must: build again with --feedback, and publish that as a new revision; then rewrite the"
@@ -340,3 +348,5 @@ def published(path: str, repository: str, revision: str, release: str) -> None:
     with open_store(path, create=False) as store:
         count = record_publication(store, repository, revision, digest(release))
     click.echo(f"{repository} at {revision}: {count:,} turns")
+    if not count:
+        click.echo(f"No build of {release} with a turn of this store is known.", err=True)

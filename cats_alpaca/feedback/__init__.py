@@ -34,7 +34,7 @@ from .store import (
     share,
     turns,
 )
-from .withdrawal import Forgotten, Publication, find_withdrawn, forget, record_publication
+from .withdrawal import Forgotten, Publication, find_publications, find_withdrawn, forget, record_publication
 
 __all__ = [
     "Consent",
@@ -54,6 +54,7 @@ __all__ = [
     "draft",
     "experiences",
     "find_contributors",
+    "find_publications",
     "find_turn",
     "find_withdrawn",
     "forget",

@@ -31,6 +31,9 @@ BUSY_SECONDS = 60
 NAME, NOTE, QUESTION, ANSWER = 40, 1_000, 2_000, 4_000
 """The longest cat's name, field of an experience, question, and answer or correction, in characters."""
 
+SCRUB = b"\x01"
+"""Marks in the store that something was forgotten, of which older copies are still in its files."""
+
 _FIRST_DATE = datetime.date(1950, 1, 1)
 
 
@@ -126,8 +129,7 @@ def _prepare(store: Store, path: Path) -> None:
     store.execute("PRAGMA synchronous = FULL")  # a commit that was acknowledged outlives a power cut
     if _version(store) < len(MIGRATIONS):
         _migrate(store)
-    if store.execute("SELECT value FROM facts WHERE name = 'scrub'").fetchone():
-        scrub(store)
+    scrub(store, seconds=0.2)  # what could not be done when something was forgotten
 
 
 def _version(store: Store) -> int:
@@ -183,18 +185,27 @@ def writing(store: Store) -> Iterator[None]:
     store.execute("COMMIT")
 
 
-def scrub(store: Store) -> bool:
-    """Take the bytes of what was forgotten out of the files; say whether that could be done now.
+def scrub(store: Store, seconds: float = 5.0) -> bool:
+    """Take the bytes of what was forgotten out of the files, if there are any; say whether none are left.
 
     Overwriting what is deleted is not enough: index segments, pages that were split and the log keep older copies.
+
+    Args:
+        store: the open store.
+        seconds: how long to wait for others.
     """
     try:
-        store.execute("PRAGMA busy_timeout = 5000")
-        store.execute("INSERT INTO shared_words (shared_words) VALUES ('optimize')")
-        store.execute("VACUUM")
+        store.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+        if (due := store.execute("SELECT value FROM facts WHERE name = 'scrub'").fetchone()) is None:
+            return True
+        if due[0] == SCRUB:
+            store.execute("INSERT INTO shared_words (shared_words) VALUES ('optimize')")
+            store.execute("VACUUM")
+            store.execute("UPDATE facts SET value = x'02' WHERE name = 'scrub' AND value = ?", due)
+        # Old copies are now only in pages and a log that nobody needs, once those who read them have finished.
         if store.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
             return False
-        store.execute("DELETE FROM facts WHERE name = 'scrub'")
+        store.execute("DELETE FROM facts WHERE name = 'scrub' AND value = x'02'")
     except sqlite3.OperationalError:  # others read or write; the next one who opens the store tries again
         return False
     finally:

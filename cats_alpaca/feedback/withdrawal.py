@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from ..errors import FeedbackError
-from .store import Store, check_contributor, not_yours, scrub, writing
+from .store import SCRUB, Store, check_contributor, not_yours, scrub, writing
 from .words import unindex_words
 
 
@@ -69,7 +69,7 @@ def forget(store: Store, who: str, what: str) -> Forgotten:
         today = datetime.date.today().isoformat()
         stones = [*((id_, id_.partition("-")[0], today) for id_ in ids), *((id_, "quoted", today) for id_ in quoting)]
         store.executemany("INSERT OR IGNORE INTO tombstones VALUES (?, ?, ?)", stones)
-        store.execute("INSERT OR REPLACE INTO facts VALUES ('scrub', x'01')")
+        store.execute("INSERT OR REPLACE INTO facts VALUES ('scrub', ?)", (SCRUB,))
     return Forgotten(ids, quoting, publications, scrub(store))
 
 
