@@ -253,9 +253,9 @@ class _Shards:
 def _install(made: Path, out: Path) -> None:
     """Move the finished files in: what is stale goes first, the card that describes all comes last."""
     new = {file.relative_to(made) for file in made.rglob("*") if file.is_file()}
-    for name in pictures.NAMES:
-        if Path(name) not in new and pictures.shown(out / name):
-            (out / name).unlink()
+    for picture in pictures.NAMES:
+        if Path(picture) not in new and pictures.shown(out / picture):
+            (out / picture).unlink()
     for config in CONFIGS:
         for split in ("train", "test"):
             for file in shards(out, config, split):

@@ -1,7 +1,7 @@
 """A release folder's files and what its owner says of it become its dataset card.
 
-`facts` and `numbers` read the Parquet files, `tokens` measures rows, `fields` holds what only a person can say; `header`
-makes the YAML, `text` the rest, `pictures` the pictures; `merging` keeps what people wrote into a card.
+`facts` and `numbers` read the Parquet files, `tokens` measures rows, `fields` holds what only a person can say;
+`header` makes the YAML, `text` the rest, `pictures` the pictures; `merging` keeps what people wrote into a card.
 """
 
 from . import pictures, tokens
@@ -22,7 +22,7 @@ __all__ = [
     "read_fields",
     "render",
     "shards",
-    "told_by",
     "tokens",
+    "told_by",
     "without",
 ]

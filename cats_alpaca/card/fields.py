@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
 
@@ -98,9 +98,9 @@ def checked(fields: Mapping[str, object], where: str = "the card's fields") -> F
 
 
 def told_by(card: str) -> Fields:
-    """Read back from a card what fields it was made of.
+    r"""Read back from a card what fields it was made of.
 
-    >>> told_by("---\\npretty_name: My stories\\nlicense: mit\\n---\\n")
+    >>> told_by("---\npretty_name: My stories\nlicense: mit\n---\n")
     {'title': 'My stories', 'license': 'mit'}
     """
     header, blocks, _ = merging.parse(card)
@@ -131,12 +131,12 @@ def _from_file(config: Path, name: object, value: object) -> object:
 
 
 def _as_list(name: str, value: object, where: str) -> list[str]:
-    values = value if isinstance(value, (list, tuple)) else [value] if value else []
+    values: list[Any] = list(value) if isinstance(value, (list, tuple)) else [value] if value else []
     if wrong := [text for text in values if not isinstance(text, str) or not text.strip() or "\n" in text]:
         raise ReleaseError(f"{where}: {name!r} must be a list of texts, got {wrong[0]!r}")
     if wrong := [text for text in values for sign in _NOT_IN.get(name, ()) if sign in text]:
         raise ReleaseError(f"{where}: {name!r} cannot hold {wrong[0]!r}; write it without {' '.join(_NOT_IN[name])}")
-    return [text.strip() for text in cast("list[str]", values)]
+    return [text.strip() for text in values]
 
 
 def _as_text(name: str, value: object, where: str) -> str:

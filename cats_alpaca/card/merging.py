@@ -1,8 +1,8 @@
-"""A generated card and one that a person edited become one card: every hand edit is kept, every generated part is new.
+"""A generated card and one that a person edited become one: hand edits are kept, generated parts are new.
 
-A card is YAML between two `---` lines and a body of blocks. A block is a *section*, which stands between two markers and
-belongs to the program, or a *paragraph* (anything else up to a blank line; fenced code stays whole), which belongs to
-people. The last line of a card names all blocks that it ever had: so a block that somebody deleted is told from one
+A card is YAML between two `---` lines and a body of blocks. A block is a *section*, which stands between two markers
+and belongs to the program, or a *paragraph* (anything else up to a blank line; fenced code stays whole), which belongs
+to people. The last line of a card names all blocks that it ever had: so a block that somebody deleted is told from one
 that is new, on either side.
 """
 
@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import yaml
@@ -67,11 +68,11 @@ def section(name: str, text: str) -> str:
 
 
 def parse(text: str) -> Card:
-    """Take a card apart.
+    r"""Take a card apart.
 
-    >>> card = parse("---\\nlicense: mit\\n---\\n\\nMine.\\n\\n" + section("load", "Load it so.") + "\\n")
+    >>> card = parse("---\nlicense: mit\n---\n\nMine.\n\n" + section("load", "Load it so.") + "\n")
     >>> card.header, [(block.section, block.text[:5]) for block in card.blocks]
-    ('license: mit\\n', [(False, 'Mine.'), (True, '<!-- ')])
+    ('license: mit\n', [(False, 'Mine.'), (True, '<!-- ')])
 
     Raises:
         ReleaseError: when a section has no end.
@@ -205,9 +206,8 @@ def _merge_headers(new: str, old: str) -> str:
 def _parts(header: str) -> Iterator[tuple[object, str]]:
     """Cut YAML before its top-level keys, so that what people wrote stays as they wrote it, comments and all."""
     starts = [found.start() for found in _KEY.finditer(header)]
-    for start, end in zip(starts, [*starts[1:], len(header)], strict=True):
-        part = header[start:end]
-        yield next(iter(yaml.safe_load(part))), part
+    for start, end in pairwise([*starts, len(header)]):
+        yield next(iter(yaml.safe_load(header[start:end]))), header[start:end]
 
 
 def _list(value: object) -> list[object]:

@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 TEXT, STRONG, WEAK = "#808792", "#d9822b", "#4c8fd6"
 """Of letters and lines; of bars. Each has a contrast of more than 3 to white and to the Hub's dark page."""
 
+_LETTERS = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
+_STYLE: Any = {
+    **dict.fromkeys(_LETTERS, TEXT),
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "text.parse_math": False,
+}
 _KEY = "Shows"
 _TOPICS = 40
 _BARS = 40
@@ -105,29 +116,7 @@ def _figure() -> Iterator[Figure]:
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(
-            {
-                "font.size": 9,
-                "axes.spines.top": False,
-                "axes.spines.right": False,
-                "axes.titlelocation": "left",
-                "axes.titlesize": 10,
-                "axes.titleweight": "bold",
-                "text.parse_math": False,
-                **{
-                    f"{part}.{what}": TEXT
-                    for part, what in (
-                        ("text", "color"),
-                        ("axes", "edgecolor"),
-                        ("axes", "labelcolor"),
-                        ("axes", "titlecolor"),
-                        ("xtick", "color"),
-                        ("ytick", "color"),
-                        ("legend", "labelcolor"),
-                    )
-                },
-            }
-        )
+        matplotlib.rcParams.update(_STYLE)
         yield Figure(layout="constrained")
 
 

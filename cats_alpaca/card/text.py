@@ -96,6 +96,7 @@ def compose(
         configs=list(facts),
         default=DEFAULT_CONFIG,
         default_bytes=sum(found.file_bytes for found in splits.values()),
+        row=_shortened(row),
         shown={config: _as_json(found) for config, found in row.items()},
         load=load_section(at, list(splits), splits["train"].files),
         recipes=recipes_section(at),
@@ -186,7 +187,7 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    templates.filters["inline"] = _inline
+    templates.filters |= {"inline": _inline, "cell": lambda text: "<br>".join(map(_inline, text.split("\n")))}
     templates.globals |= {"section": _section, "n": "{:,}".format, "share": _share, "size": _size}
     return templates
 

@@ -84,4 +84,4 @@ def _texts(folder: Path) -> Iterator[str]:
 
 
 def _joined(batch: pa.RecordBatch) -> list[str]:
-    return [prompt + completion for prompt, completion in zip(*(column.to_pylist() for column in batch.columns))]
+    return [prompt + completion for prompt, completion in zip(*batch.to_pydict().values(), strict=True)]
