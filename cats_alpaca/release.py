@@ -128,7 +128,7 @@ def _stale_data(out: Path, fresh: Facts) -> Iterator[str]:
 def _stale_card(out: Path, told: Fields) -> Iterator[str]:
     found = _our_card(out)
     if not tokens.available():
-        found = card.without(found, "tokens")
+        found = card.without(found, tokens.SECTIONS)
     if not found or _card(out, out, told) != found:
         yield "the card README.md"
     yield from (f"the picture {name}" for name in pictures.stale(out, count(out)))

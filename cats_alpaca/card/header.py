@@ -20,11 +20,11 @@ def header(facts: dict[str, dict[str, SplitFacts]], fields: Fields) -> str:
 
     rows = sum(split.rows for split in facts[DEFAULT_CONFIG].values())
     known: dict[str, Any] = {
-        **{name: fields[name] for name in (*ONE_LINE[1:], *ON_TOP) if fields.get(name)},
+        **{name: fields[name] for name in (*ONE_LINE[1:], *ON_TOP) if fields[name]},
         "pretty_name": fields["title"],
-        "task_categories": fields.get("task_categories") or _TASKS,
+        "task_categories": fields["task_categories"] or _TASKS,
         "size_categories": [_size_category(rows)],
-        "tags": list(dict.fromkeys([*TAGS, *fields.get("tags", [])])),
+        "tags": list(dict.fromkeys([*TAGS, *(fields["tags"] or [])])),
         "configs": [_config(name, splits) for name, splits in facts.items()],
         "dataset_info": [_info(name, splits) for name, splits in facts.items()],
     }

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -126,14 +126,15 @@ def merge(generated: str, existing: str) -> str:
     return str(Card(_merge_headers(new.header, old.header), blocks, known))
 
 
-def without(text: str, name: str) -> str:
-    """Take one section out of a card, as if it had never been there.
+def without(text: str, names: Iterable[str]) -> str:
+    """Take some sections out of a card, as if they had never been there.
 
-    >>> "Load" in without(section("load", "Load it so."), "load")
+    >>> "Load" in without(section("load", "Load it so."), ["load"])
     False
     """
-    card = parse(text)
-    return str(Card(card.header, [b for b in card.blocks if b.key != name], [key for key in card.known if key != name]))
+    card, names = parse(text), set(names)
+    blocks = [block for block in card.blocks if block.key not in names]
+    return str(card._replace(blocks=blocks, known=[key for key in card.known if key not in names]))
 
 
 def _blocks(body: str) -> Iterator[Block]:

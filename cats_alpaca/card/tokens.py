@@ -26,6 +26,9 @@ TOKENIZERS = {
 }
 """The measured tokenizers: a name that people know, and splintr's."""
 
+SECTIONS = ("length", "tokens")
+"""The sections of a card that hold what is measured here."""
+
 SAMPLE = 20_000
 STEP = 128
 
