@@ -4,7 +4,7 @@
 CatsAlpacaError
 ├── SourceError     a source cannot be opened or read: missing, a folder, truncated, an unknown encoding
 ├── StoriesError    lines that are no stories; carries a report with every count and the first problems
-└── ReleaseError    a release folder is not ours to write, or is stale
+└── ReleaseError    a release folder is not ours to write, or is stale; its card or what it shall say is wrong
 ```
 
 Every message is a sentence that names the file and the next step.

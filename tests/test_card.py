@@ -553,3 +553,9 @@ def test_without_the_extra_the_table_is_left_out_and_the_build_says_so(tmp_path:
 def test_without_the_extra_the_release_is_not_called_stale(tmp_path: Path) -> None:
     done = without_splintr(tmp_path, "build", "--out", str(PACKAGED), "--check")
     assert (done.returncode, done.stdout) == (0, f"{PACKAGED} is up to date\n"), done.stderr
+
+
+def test_the_readme_names_every_field() -> None:
+    readme = (CHECKOUT / "README.md").read_text("utf-8")
+    named = {*re.findall(r"`([a-z_]+)`", readme), *re.findall(r"^([a-z_]+): ", readme, re.MULTILINE), "title"}
+    assert set(fields.KNOWN) - named - {"license", "language"} == set()
