@@ -78,9 +78,9 @@ def build(
     told = _told(out, train, fields)
     with _workshop(out) as folder:
         _write_data(folder, _splits(train, test, test_fraction, reading))
-        pictures.draw(folder, count(folder))
-        (folder / "README.md").write_text(_card(folder, out, told), "utf-8", newline="\n")
         facts = read_facts(folder)
+        pictures.draw(folder, count(folder))
+        (folder / "README.md").write_text(_card(folder, facts, out, told), "utf-8", newline="\n")
         _install(folder, out)
     return facts
 
@@ -105,15 +105,15 @@ def check_release(
     with tempfile.TemporaryDirectory() as folder:
         fresh = build(train, test, out=folder, **options)
         try:
-            stale = [*_stale_data(out, fresh), *_stale_card(out, _told(out, train, fields))]
+            found = read_facts(out)
+            stale = [*_stale_data(out, found, fresh), *_stale_card(out, found, _told(out, train, fields))]
         except (pa.ArrowInvalid, OSError) as error:
             stale = [f"it cannot be read ({error})"]
     if stale:
         raise ReleaseError(f"{out} is stale: {'; '.join(stale)}. Build it again: cats-alpaca build --out {out}")
 
 
-def _stale_data(out: Path, fresh: Facts) -> Iterator[str]:
-    found = read_facts(out)
+def _stale_data(out: Path, found: Facts, fresh: Facts) -> Iterator[str]:
     for config, (schema, _) in CONFIGS.items():
         for split in fresh[config].keys() | found[config].keys():
             new, old = fresh[config].get(split), found[config].get(split)
@@ -125,11 +125,11 @@ def _stale_data(out: Path, fresh: Facts) -> Iterator[str]:
                     yield f"the schema of {file.relative_to(out)}"
 
 
-def _stale_card(out: Path, told: Fields) -> Iterator[str]:
+def _stale_card(out: Path, facts: Facts, told: Fields) -> Iterator[str]:
     found = _our_card(out)
     if not tokens.available():
         found = card.without(found, tokens.SECTIONS)
-    if not found or _card(out, out, told) != found:
+    if not found or _card(out, facts, out, told) != found:
         yield "the card README.md"
     yield from (f"the picture {name}" for name in pictures.stale(out, count(out)))
 
@@ -141,9 +141,9 @@ def _told(out: Path, train: object, fields: Mapping[str, object] | None) -> Fiel
     return {**before, **card.checked(fields or {})}
 
 
-def _card(folder: Path, out: Path, told: Fields) -> str:
+def _card(folder: Path, facts: Facts, out: Path, told: Fields) -> str:
     """Write the card of the files in a folder, with what people wrote into the one that is there."""
-    text = card.render(folder, out.resolve().name, told)
+    text = card.render(folder, facts, out.resolve().name, told)
     found = _our_card(out)
     return card.merge(text, found) if found else text
 

@@ -46,7 +46,7 @@ def draw(folder: Path, numbers: Numbers) -> None:
         file.parent.mkdir(exist_ok=True)
         with _figure() as figure:
             _PICTURES[name](figure, data)
-            figure.savefig(file, format="png", dpi=160, transparent=True, metadata={_KEY: _digest(data)})
+            figure.savefig(file, format="png", dpi=140, transparent=True, metadata={_KEY: _digest(data)})
 
 
 def stale(folder: Path, numbers: Numbers) -> list[str]:

@@ -17,7 +17,7 @@ import yaml
 from ..formats import CONFIGS, DEFAULT_CONFIG
 from . import fields as known_fields
 from . import merging
-from .facts import SplitFacts, read_facts
+from .facts import SplitFacts
 from .fields import PROSE, Fields, told_by
 from .header import header
 from .numbers import Numbers, count, example
@@ -52,18 +52,18 @@ class Address:
         return re.sub(r"\W+", "_", self.name.rpartition("/")[2], flags=re.ASCII).strip("_") or "dataset"
 
 
-def render(folder: Path, name: str, fields: Fields) -> str:
+def render(folder: Path, facts: dict[str, dict[str, SplitFacts]], name: str, fields: Fields) -> str:
     """Write the card of a release folder.
 
     Args:
         folder: where the Parquet files are.
+        facts: what `read_facts` says of them.
         name: what the folder is called in the code that loads it.
         fields: what its owner says of it.
     """
-    facts, numbers = read_facts(folder), count(folder, fields.get("phrases", ()))
-    return compose(
-        facts, numbers, measure(folder, numbers.rows) if available() else None, example(folder), name, fields
-    )
+    numbers = count(folder, fields.get("phrases", ()))
+    measured = measure(folder, numbers.rows) if available() else None
+    return compose(facts, numbers, measured, example(folder), name, fields)
 
 
 def compose(
