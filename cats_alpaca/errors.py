@@ -4,7 +4,8 @@
 CatsAlpacaError
 ├── SourceError     a source cannot be opened or read: missing, a folder, truncated, an unknown encoding
 ├── StoriesError    lines that are no stories; carries a report with every count and the first problems
-└── ReleaseError    a release folder is not ours to write, or is stale; its card or what it shall say is wrong
+├── ReleaseError    a release folder is not ours to write, is stale, or is not fit to publish; or its card is wrong
+└── HubError        the Hub refuses, has trouble for too long, or serves something else than what was sent
 ```
 
 Every message is a sentence that names the file and the next step.
@@ -27,7 +28,11 @@ class SourceError(CatsAlpacaError):
 
 
 class ReleaseError(CatsAlpacaError):
-    """A release folder is not ours to write, or it is stale."""
+    """A release folder is not ours to write, is stale, or is not fit to publish."""
+
+
+class HubError(CatsAlpacaError):
+    """The Hub refuses, has trouble for too long, or serves something else than what was sent."""
 
 
 class StoriesError(CatsAlpacaError):

@@ -5,7 +5,7 @@
 """
 
 from . import pictures, tokens
-from .facts import SplitFacts, read_facts, shards
+from .facts import SplitFacts, digest, read_facts, shards
 from .fields import Fields, checked, read_fields, told_by
 from .merging import MARK, merge, without
 from .text import addressed, render
@@ -16,6 +16,7 @@ __all__ = [
     "SplitFacts",
     "addressed",
     "checked",
+    "digest",
     "merge",
     "pictures",
     "read_facts",

@@ -56,11 +56,11 @@ def _facts(files: list[Path]) -> SplitFacts | None:
         files=len(files),
         data_bytes=sum(footer.row_group(i).total_byte_size for footer in footers for i in range(footer.num_row_groups)),
         file_bytes=sum(file.stat().st_size for file in files),
-        digest=_digest(batch for file in files for batch in pq.ParquetFile(file).iter_batches(4096)),
+        digest=digest(batch for file in files for batch in pq.ParquetFile(file).iter_batches(4096)),
     )
 
 
-def _digest(batches: Iterator[pa.RecordBatch]) -> str:
+def digest(batches: Iterator[pa.RecordBatch]) -> str:
     """Digest texts and their lengths by column, so that it does not matter how the rows are cut into batches."""
     columns: dict[str, Any] = {}
     for batch in batches:
