@@ -19,13 +19,14 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import CatsAlpacaError, ReleaseError, SourceError, StoriesError
+from .errors import CatsAlpacaError, HubError, ReleaseError, SourceError, StoriesError
 
 if TYPE_CHECKING:
     from .builder import CatsAlpaca, load_dataset, prepare
     from .checks import Finding, check
     from .conversion import convert
     from .exact import Keys, Problem
+    from .hub import Plan, Push, plan_push, push_to_hub
     from .release import build, check_release
     from .stories import ALPACA, STORIES, Report, read_stories
 
@@ -36,8 +37,11 @@ __all__ = [
     "CatsAlpaca",
     "CatsAlpacaError",
     "Finding",
+    "HubError",
     "Keys",
+    "Plan",
     "Problem",
+    "Push",
     "ReleaseError",
     "Report",
     "SourceError",
@@ -48,7 +52,9 @@ __all__ = [
     "convert",
     "load_dataset",
     "path",
+    "plan_push",
     "prepare",
+    "push_to_hub",
     "read_stories",
 ]
 
@@ -64,6 +70,10 @@ _HOMES = {
     "Problem": "exact",
     "ALPACA": "stories",
     "STORIES": "stories",
+    "Plan": "hub",
+    "Push": "hub",
+    "plan_push": "hub",
+    "push_to_hub": "hub",
     "build": "release",
     "check_release": "release",
     "Report": "stories",

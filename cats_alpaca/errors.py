@@ -4,7 +4,8 @@
 CatsAlpacaError
 ├── SourceError     a source cannot be opened or read: missing, a folder, truncated, an unknown encoding
 ├── StoriesError    lines that are no stories; carries a report with every count and the first problems
-├── ReleaseError    a release folder is not ours to write, or is stale
+├── ReleaseError    a release folder is not ours to write, is stale, or is not fit to publish; or its card is wrong
+├── HubError        the Hub refuses, has trouble for too long, or serves something else than what was sent
 └── FeedbackError   what was asked of a feedback store cannot be done: a bad text or date, an unknown id, a bad file
     └── ModelError  the model gave no answer; what the person typed is kept
 ```
@@ -29,7 +30,11 @@ class SourceError(CatsAlpacaError):
 
 
 class ReleaseError(CatsAlpacaError):
-    """A release folder is not ours to write, or it is stale."""
+    """A release folder is not ours to write, is stale, or is not fit to publish."""
+
+
+class HubError(CatsAlpacaError):
+    """The Hub refuses, has trouble for too long, or serves something else than what was sent."""
 
 
 class FeedbackError(CatsAlpacaError):

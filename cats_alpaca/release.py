@@ -1,4 +1,4 @@
-"""Stories become a release folder: `README.md` and `data/<config>/<split>-NNNNN-of-NNNNN.parquet`.
+"""Stories become a release folder: `README.md`, `assets/*.png`, `data/<config>/<split>-NNNNN-of-NNNNN.parquet`.
 
 The folder is what a Hub repository will hold, and `datasets.load_dataset` of any version loads it by its path.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from . import card
-from .card import SplitFacts, read_facts, shards
+from .card import Fields, SplitFacts, pictures, read_facts, shards, tokens
+from .card.fields import PACKAGED as PACKAGED_FIELDS
+from .card.numbers import count
 from .errors import ReleaseError
 from .formats import CONFIGS, FEEDBACK_CONFIGS, SCHEMAS, turns_to_stories
 from .stories import PACKAGED, read_stories
@@ -40,12 +42,13 @@ def build(
     test_fraction: float = 0.0,
     feedback: str | Path | None = None,
     force: bool = False,
+    fields: Mapping[str, object] | None = None,
     **reading: Any,
 ) -> Facts:
     """Write the release folder of some stories, or leave what was there as it was.
 
-    It manages `README.md` and, under `data/`, the files of its configs; it removes those of them that are stale and
-    touches nothing else.
+    It manages the pictures in `assets/`, the files of its configs under `data/`, and in `README.md` what stands between
+    its markers; it removes those of them that are stale and touches nothing else.
 
     >>> import tempfile
     >>> facts = build(out=tempfile.mkdtemp())
@@ -60,20 +63,24 @@ def build(
             question decides, so that new stories move no old one, and one question's stories stay together.
         feedback: a feedback store: what both consents are given for today joins the train split, and nothing that was
             taken back is in any, even if a source holds it.
-        force: write even where a `README.md` or a `data/` is not ours.
+        force: write even where a `README.md`, a picture or a `data/` is not ours.
+        fields: what the card says that no program can know, such as `title`, `license` and `language`; see
+            `cats_alpaca.card.fields`. They are added to what the card in the folder says already; an empty one is
+            taken away. The packaged stories have theirs, in `stories/card.yaml`.
         **reading: what `read_stories` takes: `keys`, `encoding`, `max_line_bytes`, `report`, `on_problem`, `progress`.
 
     Returns:
         What was written, by config and split.
 
     Raises:
-        ReleaseError: when the folder holds a `README.md` or a `data/` that we did not make.
+        ReleaseError: when the folder holds a `README.md`, a picture or a `data/` that we did not make; when a field is
+            unknown, or a section of the card has lost its end.
         StoriesError: when lines are no stories; nothing is written then.
         SourceError: when a source cannot be read; nothing is written then.
         FeedbackError: when the feedback store cannot be used; nothing is written then.
     """
     given = _collect(feedback) if feedback is not None else None
-    facts = _build(train, test, Path(out), test_fraction, given, force, reading)
+    facts = _build(train, test, Path(out), test_fraction, given, force, fields, reading)
     if feedback is not None and given is not None:
         _remember(feedback, facts, given)
     return facts
@@ -86,10 +93,12 @@ def _build(
     test_fraction: float,
     given: Given | None,
     force: bool,
+    fields: Mapping[str, object] | None,
     reading: dict[str, Any],
 ) -> Facts:
     if not force:
         _refuse_foreign(out)
+    told = _told(out, train, fields)
     with _workshop(out) as folder:
         if given:
             reading = {**reading, "refuse": given.refuse}
@@ -97,7 +106,8 @@ def _build(
         if given:
             _write_feedback(folder, given.turns)
         facts = read_facts(folder)
-        (folder / "README.md").write_text(card.render(facts), "utf-8", newline="\n")
+        pictures.draw(folder, count(folder))
+        (folder / "README.md").write_text(_card(folder, facts, out, told), "utf-8", newline="\n")
         _install(folder, out)
     return facts
 
@@ -109,11 +119,13 @@ def check_release(
     out: str | Path,
     test_fraction: float = 0.0,
     feedback: str | Path | None = None,
+    fields: Mapping[str, object] | None = None,
     **reading: Any,
 ) -> None:
-    """Compare a release folder with what `build` would make of the stories today: rows, schema and card.
+    """Compare a release folder with what `build` would make of the stories today: rows, schema, card and pictures.
 
-    Bytes are not compared: they are equal only under equal library versions.
+    Bytes are not compared: they are equal only under equal library versions. Nor is the card's table of tokens, where
+    splintr-rs is not installed.
 
     Raises:
         ReleaseError: when something is stale; the message says what.
@@ -121,9 +133,10 @@ def check_release(
     out = Path(out)
     with tempfile.TemporaryDirectory() as folder:
         given = _collect(feedback) if feedback is not None else None
-        fresh = _build(train, test, Path(folder), test_fraction, given, False, reading)
+        fresh = _build(train, test, Path(folder), test_fraction, given, False, fields, reading)
         try:
-            stale = [*_stale_data(out, fresh), *_stale_card(out)]
+            found = read_facts(out)
+            stale = [*_stale_data(out, found, fresh), *_stale_card(out, found, _told(out, train, fields))]
         except (pa.ArrowInvalid, OSError) as error:
             stale = [f"it cannot be read ({error})"]
     if stale:
@@ -161,8 +174,7 @@ def _remember(feedback: str | Path, facts: Facts, given: Given) -> None:
         record_build(store, _digest(facts), given.ids)
 
 
-def _stale_data(out: Path, fresh: Facts) -> Iterator[str]:
-    found = read_facts(out)
+def _stale_data(out: Path, found: Facts, fresh: Facts) -> Iterator[str]:
     for config, schema in SCHEMAS.items():
         splits, others = fresh.get(config, {}), found.get(config, {})
         for split in sorted(splits.keys() | others.keys()):
@@ -175,25 +187,46 @@ def _stale_data(out: Path, fresh: Facts) -> Iterator[str]:
                     yield f"the schema of {file.relative_to(out)}"
 
 
-def _stale_card(out: Path) -> Iterator[str]:
-    readme = out / "README.md"
-    if not readme.is_file() or readme.read_text("utf-8") != card.render(read_facts(out)):
+def _stale_card(out: Path, facts: Facts, told: Fields) -> Iterator[str]:
+    found = _our_card(out)
+    if not tokens.available():
+        found = card.without(found, tokens.SECTIONS)
+    if not found or _card(out, facts, out, told) != found:
         yield "the card README.md"
+    yield from (f"the picture {name}" for name in pictures.stale(out, count(out)))
+
+
+def _told(out: Path, train: object, fields: Mapping[str, object] | None) -> Fields:
+    """Give what the card says that no program can know: the packaged fields; or the card's own, and those added."""
+    found = _our_card(out)
+    before = card.read_fields(PACKAGED_FIELDS) if train is None else card.told_by(found) if found else {}
+    return {**before, **card.checked(fields or {})}
+
+
+def _card(folder: Path, facts: Facts, out: Path, told: Fields) -> str:
+    """Write the card of the files in a folder, with what people wrote into the one that is there."""
+    text = card.render(folder, facts, out.resolve().name, told)
+    found = _our_card(out)
+    return card.merge(text, found) if found else text
+
+
+def _our_card(out: Path) -> str:
+    readme = out / "README.md"
+    text = readme.read_text("utf-8", errors="replace") if readme.is_file() else ""
+    return text if card.MARK in text else ""
 
 
 def _refuse_foreign(out: Path) -> None:
     readme = out / "README.md"
     if readme.is_dir():
         raise ReleaseError(f"{readme} is a folder; name another --out")
-    if readme.exists():
-        if card.MARK not in readme.read_text("utf-8", errors="replace"):
+    if readme.exists() and not _our_card(out):
+        raise ReleaseError(f"{readme} was not made by this command; name another folder, or overwrite it with --force")
+    for name in [*([] if readme.exists() else ["data"]), *pictures.NAMES]:
+        if (out / name).exists() and not pictures.shown(out / name):
             raise ReleaseError(
-                f"{readme} was not made by this command; name another folder, or overwrite it with --force"
+                f"{out / name} was not made by this command; name another folder, or write there with --force"
             )
-    elif (out / "data").exists():
-        raise ReleaseError(
-            f"{out / 'data'} was not made by this command; name another folder, or write there with --force"
-        )
 
 
 @contextmanager
@@ -293,8 +326,11 @@ class _Shards:
 
 
 def _install(made: Path, out: Path) -> None:
-    """Move the finished files in: stale shards go first, the card that describes them all comes last."""
+    """Move the finished files in: what is stale goes first, the card that describes all comes last."""
     new = {file.relative_to(made) for file in made.rglob("*") if file.is_file()}
+    for picture in pictures.NAMES:
+        if Path(picture) not in new and pictures.shown(out / picture):
+            (out / picture).unlink()
     for config in SCHEMAS:
         for split in ("train", "test"):
             for file in shards(out, config, split):

@@ -5,6 +5,8 @@ environments of 2023 can. Every load is a new process, as it is for a user: a ch
 and the rows must equal what is computed here from the JSONL, by other means.
 
     python tests/matrix.py            # with the interpreter's own `datasets`
+
+Where `HF_ENDPOINT` names the Hub of `tests/hub.py`, it loads what was published there as `you/cats_alpaca`, too.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ class Machine:
             (self.checkout / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(CHECKOUT / name, self.checkout / name)
 
-    def python(self, *arguments: str, cwd: Path | None = None, offline: bool = False) -> str:
+    def python(self, *arguments: str, cwd: Path | None = None, offline: bool = False, hub: bool = False) -> str:
         # The copy's code, wherever we are, but never as the working directory's own module.
         environment = {
             "PATH": os.environ["PATH"],
@@ -71,6 +73,8 @@ class Machine:
             "PYTHONPATH": str(self.checkout),
             "PYTHONWARNINGS": "ignore",
         }
+        if hub:
+            environment.update(HF_ENDPOINT=os.environ["HF_ENDPOINT"], HF_HUB_DISABLE_XET="1")
         done = subprocess.run(
             [sys.executable, *arguments], cwd=cwd or self.checkout, env=environment, capture_output=True, text=True
         )
@@ -112,6 +116,17 @@ def load_by_path(machine: Machine, version: tuple[int, ...]) -> None:
         check(machine, "by path, streaming", machine.load(code, cwd=machine.elsewhere), config)
     code = "from datasets import load_dataset; show(load_dataset('cats_alpaca'))"
     check(machine, "by name in a checkout", machine.load(code), "alpaca")
+
+
+def load_from_the_hub(machine: Machine, version: tuple[int, ...]) -> None:
+    # The client of 2023 reads a field (`lastCommit`) that the Hub's listing has no longer.
+    if "HF_ENDPOINT" not in os.environ or version < (2, 21):
+        return
+    for config in CONFIGS:
+        code = f"from datasets import load_dataset; show(load_dataset('you/cats_alpaca', {config!r}))"
+        check(machine, "from the Hub", machine.load(code, cwd=machine.elsewhere, hub=True), config)
+        code = code.replace("))", ", streaming=True))")
+        check(machine, "from the Hub, streaming", machine.load(code, cwd=machine.elsewhere, hub=True), config)
 
 
 def load_by_our_code(machine: Machine, version: tuple[int, ...]) -> None:
@@ -158,7 +173,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         machine = Machine(Path(folder))
         ways = [load_by_path] + ([load_by_our_code, load_from_anywhere] if version >= (3, 6) else [])
-        for way in ways:
+        for way in [load_from_the_hub, *ways]:
             way(machine, version)
         if version >= (3, 6):
             machine.edit_a_story()

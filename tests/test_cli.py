@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
-from support import CHECKOUT, Run
+from support import CHECKOUT, Run, Write
 
 import cats_alpaca
 from cats_alpaca.cli import main
@@ -37,17 +37,28 @@ def modules_after(code: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split()[1:])
 
 
+HEAVY = {"datasets", "pyarrow", "huggingface_hub", "numpy", "fsspec", "yaml", "jinja2", "matplotlib", "splintr"}
+
+
 @pytest.mark.parametrize(
     "code", ["import cats_alpaca", "import cats_alpaca.cli", "import cats_alpaca; cats_alpaca.path()"]
 )
 def test_import_is_cheap(code: str) -> None:
-    assert not modules_after(code) & {"datasets", "pyarrow", "huggingface_hub", "numpy", "fsspec", "yaml"}
+    assert not modules_after(code) & HEAVY
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["path"], *([*command.split(), "--help"] for command in COMMANDS)])
 def test_help_and_path_are_cheap(arguments: list[str]) -> None:
     code = f"import cats_alpaca.cli\ntry: cats_alpaca.cli.main({arguments})\nexcept SystemExit: pass"
-    assert not modules_after(code) & {"datasets", "pyarrow", "huggingface_hub", "numpy", "fsspec", "yaml"}
+    assert not modules_after(code) & HEAVY
+
+
+def test_a_conversion_draws_no_pictures(write: Write, tmp_path: Path) -> None:
+    source = write([{"question": "a", "answer": "b"}])
+    arguments = ["convert", source, str(tmp_path / "cats.parquet")]
+    code = f"import cats_alpaca.cli\ntry: cats_alpaca.cli.main({arguments})\nexcept SystemExit: pass"
+    assert not modules_after(code) & {"datasets", "huggingface_hub", "yaml", "jinja2", "matplotlib", "splintr"}
+    assert (tmp_path / "cats.parquet").exists()
 
 
 def test_every_public_name_is_there() -> None:

@@ -48,7 +48,7 @@ def test_a_release_holds_a_card_and_every_config(out: Path, write: Write) -> Non
     report = Report()
     facts = build(write(records(3), "train.jsonl"), write(records(1), "test.jsonl"), out=out, report=report)
     shards = [f"data/{config}/{split}-00000-of-00001.parquet" for config in CONFIGS for split in ("train", "test")]
-    assert sorted(content(out)) == sorted(["README.md", *shards])
+    assert sorted(content(out)) == sorted(["README.md", "assets/lengths.png", *shards])
     assert {config: {split: f.rows for split, f in splits.items()} for config, splits in facts.items()} == {
         config: {"train": 3, "test": 1} for config in CONFIGS
     }
@@ -136,7 +136,7 @@ def test_only_what_it_manages_is_touched(out: Path, write: Write) -> None:
     assert (out / "notes.txt").read_text() == (out / "data" / "mine.csv").read_text() == "mine"
 
 
-@pytest.mark.parametrize("foreign", ["README.md", "data/x.csv"])
+@pytest.mark.parametrize("foreign", ["README.md", "data/x.csv", "assets/lengths.png", "assets/topics.png"])
 def test_a_foreign_card_or_data_is_refused_unless_forced(out: Path, write: Write, foreign: str) -> None:
     (out / foreign).parent.mkdir(parents=True)
     (out / foreign).write_text("somebody's")
@@ -189,7 +189,7 @@ def test_check_sees_stale_rows_schema_and_card(out: Path, write: Write) -> None:
         check_release(write(records(2, "b"), "other.jsonl"), out=out)
 
     readme = out / "README.md"
-    readme.write_text(readme.read_text("utf-8") + "by hand\n", "utf-8")
+    readme.write_text(readme.read_text("utf-8").replace("| rows | 2:", "| rows | 3:"), "utf-8")
     with pytest.raises(ReleaseError, match=r"is stale: the card README\.md\."):
         check_release(source, out=out)
 
@@ -206,7 +206,7 @@ def test_check_sees_stale_rows_schema_and_card(out: Path, write: Write) -> None:
 
 def test_the_command_builds_checks_and_says_what_it_did(run: Run, write: Write, out: Path) -> None:
     source = write(records(3))
-    done = run("build", "--train", source, "--out", str(out))
+    done = run("build", "--train", source, "--out", str(out), "--license", "mit")
     assert (done.returncode, done.stderr) == (0, "3 lines read = 3 kept + 0 rejected\n")
     assert "train 3 rows" in done.stdout
     assert run("build", "--train", source, "--out", str(out), "--check").returncode == 0

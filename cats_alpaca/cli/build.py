@@ -31,7 +31,11 @@ from .reading import BAD_LINES, READING, keep_apart, reading_stories, with_optio
     help="A feedback store: what may leave it joins the train split, and what was taken back is left out of all.",
 )
 @click.option("--out", metavar="DIR", default="release", show_default=True, help="The release folder.")
-@click.option("--check", is_flag=True, help="Write nothing; fail when DIR is stale in rows, schema or card.")
+@click.option("--title", metavar="T", help="The card's title. [default: the name of DIR]")
+@click.option("--license", metavar="ID", help="The rows' licence, as the Hub names it: cc-by-4.0, mit, other.")
+@click.option("--language", metavar="CODE", multiple=True, help="A language of the rows: ja, en; may be repeated.")
+@click.option("--card-config", metavar="FILE", help="YAML or JSON with more of what the card shall say.")
+@click.option("--check", is_flag=True, help="Write nothing; fail when DIR is stale: rows, schema, card or pictures.")
 @click.option("--force", is_flag=True, help="Write even where README.md or data/ in DIR is not ours.")
 @with_options(*READING, *BAD_LINES)
 def build(
@@ -40,17 +44,24 @@ def build(
     test_fraction: float | None,
     feedback: str | None,
     out: str,
+    card_config: str | None,
     check: bool,
     force: bool,
     **options: Any,
 ) -> None:
-    """Make a release folder: README.md and Parquet files, ready to load by path or to publish."""
+    """Make a release folder: a card, pictures and Parquet files, ready to load by path or to publish.
+
+    What you write into README.md outside the markers stays, and so does what was said of its card before.
+    """
+    said = {name: value for name in ("title", "license", "language") if (value := options.pop(name))}
     if test_fraction and test:
         raise click.UsageError("--test and --test-fraction exclude each other.")
     if not train and (test or test_fraction):
         raise click.UsageError("--test and --test-fraction need --train.")
+    if not train and (said or card_config):
+        raise click.UsageError("--title, --license, --language and --card-config need --train.")
 
-    from .. import release
+    from .. import card, release
     from ..stories import REFUSALS
 
     keep_apart(
@@ -66,6 +77,7 @@ def build(
             "out": out,
             "test_fraction": test_fraction or 0.0,
             "feedback": feedback,
+            "fields": {**(card.read_fields(card_config) if card_config else {}), **said},
         }
         if check:
             release.check_release(**what, **reading)
@@ -79,7 +91,22 @@ def build(
     for config, splits in facts.items():
         rows = "  ".join(f"{split} {found.rows:,} rows, {found.file_bytes:,} bytes" for split, found in splits.items())
         click.echo(f"{os.path.join(out, 'data', config)}: {rows}")
-    click.echo(os.path.join(out, "README.md"))
+    readme = os.path.join(out, "README.md")
+    click.echo(readme)
+    _say_what_is_missing(readme)
+
+
+def _say_what_is_missing(readme: str) -> None:
+    from .. import card
+
+    with open(readme, encoding="utf-8") as stream:
+        told = card.told_by(stream.read())
+    if "license" not in told:
+        click.echo("The card names no licence, so push will refuse this release: build it with --license", err=True)
+    if not card.tokens.available():
+        click.echo(
+            "The card has no table of tokens: for one, pip install 'cats_alpaca[tokens]' and build again", err=True
+        )
 
 
 def _show_feedback(feedback: str) -> None:

@@ -1,0 +1,150 @@
+"""What only a person can say of a dataset: read from a file, checked, and read back from the card that says it.
+
+| field | what it is |
+| --- | --- |
+| `title` | one line; without it the folder's name |
+| `license`, `license_name`, `license_link` | the Hub's licence identifier; with `other`, the licence's name and address |
+| `language`, `tags`, `task_categories`, `source_datasets`, `annotations_creators`, `language_creators`, `multilinguality` | lists, as the Hub knows them |
+| `authors` | a list of names, for the citation |
+| `phrases` | a list of texts; the card says how many answers hold each |
+| `summary`, `description`, `terms`, `made`, `safety`, `personal_data`, `limits`, `citation`, `changes` | Markdown, or `{file: NAME}` for a file beside the config |
+"""  # noqa: E501 - a table's row is a line
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .. import path
+from ..errors import ReleaseError
+from . import merging
+
+Fields = dict[str, Any]
+"""A field's name and its value: a text, or a list of texts."""
+
+ONE_LINE = ("title", "license", "license_name", "license_link")
+ON_TOP = (
+    "language",
+    "tags",
+    "task_categories",
+    "source_datasets",
+    "annotations_creators",
+    "language_creators",
+    "multilinguality",
+)
+"""The lists that stand in the card's YAML."""
+
+LISTS = (*ON_TOP, "authors", "phrases")
+PROSE = {
+    "summary": "",
+    "description": "",
+    "terms": "Licence",
+    "made": "How it was made",
+    "safety": "Safety",
+    "personal_data": "Personal data",
+    "limits": "Known limits",
+    "citation": "How to cite",
+    "changes": "What changed",
+}
+"""The fields that are text, and their headings."""
+
+KNOWN = (*ONE_LINE, *LISTS, *PROSE)
+TAGS = ("alpaca", "instruction-tuning", "qlora", "sft")
+"""The tags that every card has."""
+
+PACKAGED = path() / "stories" / "card.yaml"
+"""The fields of the packaged stories."""
+
+_NOT_IN = {"phrases": ("`", "|"), "authors": ("{", "}", " and ")}
+
+
+def read_fields(file: str | Path) -> Fields:
+    """Read fields from a YAML or JSON file.
+
+    >>> read_fields(PACKAGED)["license"]
+    'cc-by-4.0'
+
+    Raises:
+        ReleaseError: when the file cannot be read, holds an unknown field, or a value of the wrong kind.
+    """
+    try:
+        found = yaml.safe_load(Path(file).read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeError) as error:
+        raise ReleaseError(f"{file}: this is no YAML or JSON ({error}); mend it") from error
+    if not isinstance(found, dict):
+        raise ReleaseError(f"{file}: it must hold fields, such as 'title: My stories'; known are {', '.join(KNOWN)}")
+    return checked({name: _from_file(Path(file), name, value) for name, value in found.items()}, str(file))
+
+
+def checked(fields: Mapping[str, object], where: str = "the card's fields") -> Fields:
+    """Give the fields as they go into a card: lists as lists, texts without outer space.
+
+    >>> checked({"language": "ja", "title": " My stories "})
+    {'language': ['ja'], 'title': 'My stories'}
+
+    Raises:
+        ReleaseError: when there is an unknown field, or a value of the wrong kind.
+    """
+    if unknown := [str(name) for name in fields if name not in KNOWN]:
+        raise ReleaseError(f"{where}: there is no field {unknown[0]!r}; known are {', '.join(KNOWN)}")
+    return {
+        name: _as_list(name, value, where) if name in LISTS else _as_text(name, value, where)
+        for name, value in fields.items()
+    }
+
+
+def told_by(card: str) -> Fields:
+    r"""Read back from a card what fields it was made of.
+
+    >>> told_by("---\npretty_name: My stories\nlicense: mit\n---\n")
+    {'title': 'My stories', 'license': 'mit'}
+    """
+    header, blocks, _ = merging.parse(card)
+    top = {{"pretty_name": "title"}.get(name, name): value for name, value in (yaml.safe_load(header) or {}).items()}
+    sections = {block.key: merging.inner(block) for block in blocks if block.section}
+    found = {name: top[name] for name in (*ONE_LINE, *ON_TOP) if name in top}
+    if "tags" in found:
+        found["tags"] = [tag for tag in found["tags"] if tag not in TAGS]
+    found |= {
+        name: sections[name].removeprefix(f"## {heading}\n").strip()
+        for name, heading in PROSE.items()
+        if name in sections
+    }
+    found["phrases"] = re.findall(r"^\| `(.+?)` \|", sections.get("phrases", ""), re.MULTILINE)
+    found["authors"] = [name for names in _AUTHORS.findall(sections.get("cite", "")) for name in names.split(" and ")]
+    return {name: value for name, value in found.items() if value}
+
+
+_AUTHORS = re.compile(r"^ *author = \{(.*)\}", re.MULTILINE)
+
+
+def _from_file(config: Path, name: object, value: object) -> object:
+    if name not in PROSE or not isinstance(value, dict):
+        return value
+    if list(value) != ["file"]:
+        raise ReleaseError(f"{config}: {name!r} must be a text or {{file: NAME}}, got {value!r}")
+    return (config.parent / str(value["file"])).read_text("utf-8")
+
+
+def _as_list(name: str, value: object, where: str) -> list[str]:
+    values: list[Any] = list(value) if isinstance(value, (list, tuple)) else [value] if value else []
+    if wrong := [text for text in values if not isinstance(text, str) or not text.strip() or "\n" in text]:
+        raise ReleaseError(f"{where}: {name!r} must be a list of texts, got {wrong[0]!r}")
+    if wrong := [text for text in values for sign in _NOT_IN.get(name, ()) if sign in text]:
+        raise ReleaseError(f"{where}: {name!r} cannot hold {wrong[0]!r}; write it without {' '.join(_NOT_IN[name])}")
+    return [text.strip() for text in values]
+
+
+def _as_text(name: str, value: object, where: str) -> str:
+    if value is not None and not isinstance(value, str):
+        raise ReleaseError(f"{where}: {name!r} must be a text, got {value!r}")
+    text = (value or "").strip()
+    if name in ONE_LINE and "\n" in text:
+        raise ReleaseError(f"{where}: {name!r} must be one line, got {text!r}")
+    if "<!-- cats-alpaca:" in text:
+        raise ReleaseError(f"{where}: {name!r} holds '<!-- cats-alpaca:', which marks the parts of a card; reword it")
+    return text

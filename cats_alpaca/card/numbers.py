@@ -1,0 +1,122 @@
+"""What a release's stories count up to: topics, contexts, lengths, phrases, and one row to show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ..formats import CONFIGS
+from .facts import shards
+
+SPLITS = ("train", "test")
+MEASURED = ("question", "context", "answer")
+_MANY_TOPICS = 1000
+
+
+class Lengths(Counter[int]):
+    """How many texts have each length; so a percentile is exact and needs no list of texts."""
+
+    def at(self, percent: int) -> int:
+        """Give the length that so many percent of the texts do not exceed (the nearest rank).
+
+        >>> lengths = Lengths([10, 20, 30, 40])
+        >>> lengths.at(50), lengths.at(95), lengths.at(100)
+        (20, 40, 40)
+        """
+        left = max(-(-percent * self.total() // 100), 1)
+        for length in sorted(self):
+            left -= self[length]
+            if left <= 0:
+                break
+        return length
+
+
+@dataclass
+class Numbers:
+    """What the stories of both splits count up to.
+
+    Attributes:
+        rows: the number of stories.
+        experience: how many of those with a context are of each experience; "" is one that does not say.
+        topics: how many stories each topic has; those with a context, and those without. Empty where there are
+            hardly fewer topics than stories.
+        lengths: by column, in characters; only of texts that are not empty.
+        phrases: how many answers hold each phrase.
+    """
+
+    rows: int = 0
+    experience: Counter[str] = field(default_factory=Counter)
+    topics: dict[bool, Counter[str]] = field(default_factory=lambda: {True: Counter(), False: Counter()})
+    lengths: dict[str, Lengths] = field(default_factory=lambda: {name: Lengths() for name in MEASURED})
+    phrases: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def contexts(self) -> int:
+        """How many stories have a context."""
+        return self.lengths["context"].total()
+
+    @property
+    def by_topic(self) -> list[tuple[str, int, int]]:
+        """The topics, the largest first: name, stories, stories with a context; no nameless one, none if too many."""
+        both = self.topics[True] + self.topics[False]
+        if not 1 < len(both) <= _MANY_TOPICS or 2 * len(both) > self.rows:
+            return []
+        return [
+            (topic, rows, self.topics[True][topic]) for topic, rows in sorted(both.items(), key=lambda x: (-x[1], x))
+        ]
+
+    def add(self, stories: pa.RecordBatch, phrases: Iterable[str]) -> None:
+        """Count some stories."""
+        self.rows += stories.num_rows
+        for name in MEASURED:
+            lengths = pc.utf8_length(stories[name])
+            self.lengths[name].update(dict(_counts(lengths.filter(pc.greater(lengths, 0)))))
+        has_context = pc.not_equal(stories["context"], "")
+        self.experience.update(dict(_counts(stories["experience"].filter(has_context))))
+        for with_context, mask in ((True, has_context), (False, pc.invert(has_context))):
+            if len(self.topics[with_context]) <= _MANY_TOPICS:
+                topics = stories["topic"].filter(pc.and_(mask, pc.not_equal(stories["topic"], "")))
+                self.topics[with_context].update(dict(_counts(topics)))
+        for phrase in phrases:
+            self.phrases[phrase] += pc.sum(pc.match_substring(stories["answer"], phrase)).as_py() or 0
+
+
+def count(folder: Path, phrases: Iterable[str] = ()) -> Numbers:
+    """Count what the stories of a release folder are like; in bounded memory."""
+    numbers = Numbers()
+    for batch in batches(folder, "stories"):
+        numbers.add(batch, phrases)
+    return numbers
+
+
+def batches(folder: Path, config: str, splits: Iterable[str] = SPLITS) -> Iterator[pa.RecordBatch]:
+    """Read the rows of one config, in order."""
+    for split in splits:
+        for file in shards(folder, config, split):
+            yield from pq.ParquetFile(file).iter_batches(1000)
+
+
+def example(folder: Path) -> dict[str, dict[str, Any]]:
+    """Choose one story of the train split to show, and give its row in every config.
+
+    It is the shortest of the first thousand, of those with a context if there are such.
+    """
+    first = next(batches(folder, "stories", ["train"])).to_pylist()
+    best = min(range(len(first)), key=lambda at: (not first[at]["context"], _size(first[at])))
+    return {config: next(batches(folder, config, ["train"])).slice(best, 1).to_pylist()[0] for config in CONFIGS}
+
+
+def _size(story: dict[str, str]) -> int:
+    return sum(len(story[name]) for name in MEASURED)
+
+
+def _counts(values: pa.Array) -> Iterator[tuple[Any, int]]:
+    for pair in pc.value_counts(values).to_pylist():
+        yield pair["values"], pair["counts"]

@@ -1,0 +1,187 @@
+"""What a push would change: computed from a release and a repository, before anything is written."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from .. import card
+from ..errors import HubError, ReleaseError
+from .local import LocalFile, Release, is_managed, metadata
+from .remote import Remote, download
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+_COMPARED_BYTES = 200 << 20
+"""Stories are compared one by one where both sides' files are smaller than this together."""
+
+
+@dataclass(frozen=True)
+class StoryChanges:
+    """The ids of the stories that a push adds, changes and retires."""
+
+    added: list[str]
+    changed: list[str]
+    retired: list[str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a push would do.
+
+    Attributes:
+        repo_id: the repository, `owner/name`.
+        revision: the branch.
+        remote: the repository as it is; its `head` will be the commit's parent.
+        send: the files to add or to replace.
+        added: paths that are new.
+        updated: paths that get other content.
+        deleted: paths that go.
+        kept: paths of the release that the Hub holds already, byte for byte.
+        card: README.md as it will be: this release's, with what people wrote into it at the Hub.
+        card_diff: the change of README.md, as lines of a unified diff; empty when there was none before.
+        rows: by config and split, the number of rows before and after; None where there is no such split.
+        stories: which stories change; None where that was not compared.
+        unchecked: what could not be found out, as sentences.
+    """
+
+    repo_id: str
+    revision: str
+    remote: Remote
+    send: list[LocalFile]
+    added: list[str]
+    updated: list[str]
+    deleted: list[str]
+    kept: list[str]
+    card: str
+    card_diff: list[str]
+    rows: dict[str, dict[str, tuple[int | None, int | None]]]
+    stories: StoryChanges | None = None
+    unchecked: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the Hub holds all of it already."""
+        return not (self.send or self.deleted)
+
+
+def make_plan(
+    release: Release,
+    remote: Remote,
+    repo_id: str,
+    revision: str,
+    *,
+    tag: str | None = None,
+    delete_script: bool = False,
+) -> Plan:
+    """Compare a release with what a repository holds.
+
+    Raises:
+        HubError: when the repository holds a script of its own name, which `datasets` 4 and newer refuse to load, or a
+            card that cannot be merged with ours.
+    """
+    script = f"{repo_id.split('/')[-1]}.py"
+    if script in remote.files and not delete_script:
+        raise HubError(
+            f"{repo_id} holds {script}, and because of it datasets 4 and newer refuse to load the repository; remove "
+            "it in the same commit with --delete-script"
+        )
+    text = _card(release, remote, repo_id, tag)
+    files = [*release.files, LocalFile("README.md", text.encode())]
+    paths = {file.path for file in files}
+    kept = {file.path for file in files if file.path in remote.files and remote.files[file.path].holds(file)}
+    return Plan(
+        repo_id=repo_id,
+        revision=revision,
+        remote=remote,
+        send=[file for file in files if file.path not in kept],
+        added=sorted(paths - remote.files.keys()),
+        updated=sorted((paths & remote.files.keys()) - kept),
+        deleted=sorted(path for path in remote.files.keys() - paths if is_managed(path) or path == script),
+        kept=sorted(kept),
+        card=text,
+        card_diff=list(_diff(remote.card, text)) if remote.card else [],
+        rows=_rows(metadata(remote.card or ""), release),
+    )
+
+
+def _card(release: Release, remote: Remote, repo_id: str, tag: str | None) -> str:
+    """Write the card as it will be: it names the repository and the tag, and keeps what people wrote at the Hub."""
+    if remote.card is None:
+        return card.addressed(release.card, repo_id, tag)
+    try:
+        made = [
+            card.merge(card.addressed(release.card, repo_id, name), remote.card) for name in (tag, None, *remote.tags)
+        ]
+    except ReleaseError as error:
+        raise HubError(f"README.md of {repo_id}: {error}") from None
+    # Where only the tag that it names would be another, the card is left as it is: that would be no new revision.
+    return remote.card if remote.card in made else made[0]
+
+
+def _diff(before: str, after: str) -> Iterator[str]:
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "README.md", "README.md", n=1, lineterm="")
+    yield from lines
+
+
+def _rows(published: dict[str, Any], release: Release) -> dict[str, dict[str, tuple[int | None, int | None]]]:
+    before = _published_rows(published)
+    after = {config: {split: facts.rows for split, facts in splits.items()} for config, splits in release.facts.items()}
+    return {
+        config: {
+            split: (before.get(config, {}).get(split), after.get(config, {}).get(split))
+            for split in (before.get(config, {}) | after.get(config, {}))
+        }
+        for config in before | after
+    }
+
+
+def _published_rows(published: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """Read the numbers in a card's YAML, whoever wrote it; none where it has another shape."""
+    infos = published.get("dataset_info") or []
+    try:
+        return {
+            info["config_name"]: {split["name"]: int(split["num_examples"]) for split in info["splits"]}
+            for info in (infos if isinstance(infos, list) else [infos])
+        }
+    except (KeyError, TypeError, ValueError):
+        return {}
+
+
+def compare_stories(api: HfApi, release: Release, remote: Remote, repo_id: str) -> StoryChanges | None:
+    """Find the ids of stories that are new, other than before, or gone; None when there is too much to compare."""
+    here = [file for file in release.files if _holds_stories(file.path)]
+    there = [file for path, file in remote.files.items() if _holds_stories(path)]
+    if sum(file.size for file in here) + sum(file.size for file in there) > _COMPARED_BYTES:
+        return None
+    after = _stories(file.content for file in here)
+    before = _stories(download(api, repo_id, str(remote.head), file) for file in there)
+    return StoryChanges(
+        added=sorted(after.keys() - before.keys()),
+        changed=sorted(story for story in after.keys() & before.keys() if after[story] != before[story]),
+        retired=sorted(before.keys() - after.keys()),
+    )
+
+
+def _holds_stories(path: str) -> bool:
+    return path.startswith("data/stories/") and is_managed(path)
+
+
+def _stories(files: Iterable[Path | bytes]) -> dict[str, bytes]:
+    """Give a digest of every story that has an id."""
+    found = {}
+    for file in files:
+        with pq.ParquetFile(io.BytesIO(file) if isinstance(file, bytes) else file) as parquet:
+            for batch in parquet.iter_batches():
+                for story in batch.to_pylist():
+                    if story.get("id"):
+                        found[story["id"]] = hashlib.sha256(repr(sorted(story.items())).encode()).digest()
+    return found

@@ -1,0 +1,561 @@
+"""The card: every number is counted again here, hand edits survive, code runs, pictures show what they say."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from huggingface_hub import DatasetCard
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from support import CHECKOUT, Run, Write, code_blocks
+
+from cats_alpaca import ReleaseError, build, check_release
+from cats_alpaca.card import MARK, addressed, fields, merge, merging, pictures, read_fields, tokens, told_by
+from cats_alpaca.card.numbers import Lengths
+from cats_alpaca.formats import CONFIGS
+
+PACKAGED = CHECKOUT / "cats_alpaca"
+CARD = (PACKAGED / "README.md").read_text("utf-8")
+ROWS = {
+    config: {
+        split: pq.read_table(next((PACKAGED / "data" / config).glob(f"{split}-*"))).to_pylist()
+        for split in ("train", "test")
+    }
+    for config in CONFIGS
+}
+STORIES = [row for rows in ROWS["stories"].values() for row in rows]
+FOREIGN = [
+    {
+        "question": f"How tall is tower {n}?",
+        "answer": f"It is {n} metres." * (n % 5 + 1),
+        "topic": "塔" if n % 2 else "a|b#",
+    }
+    for n in range(40)
+]
+
+
+def section(name: str, card: str = CARD) -> str:
+    [text] = [merging.inner(block) for block in merging.parse(card).blocks if block.key == name]
+    return text
+
+
+def table(text: str) -> list[list[str]]:
+    """The cells of all tables in a text, without heads and marks."""
+    rows = [
+        [cell.strip(" `*") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+    return [row for row in rows if not set("".join(row)) <= set("-: ")]
+
+
+def visible(card: str) -> str:
+    return re.sub(r"<!--.*?-->", "", card, flags=re.DOTALL)
+
+
+def rank(values: list[int], percent: int) -> int:
+    """The nearest rank, by its definition: the smallest value that at least so many percent do not exceed."""
+    return next(v for v in sorted(values) if sum(w <= v for w in values) * 100 >= percent * len(values))
+
+
+@pytest.fixture
+def foreign(tmp_path: Path, write: Write) -> Path:
+    out = tmp_path / "towers"
+    build(write(FOREIGN), out=out, test_fraction=0.3)
+    return out
+
+
+# Numbers
+
+
+def test_the_glance_says_what_the_files_hold() -> None:
+    glance = dict(table(section("facts")))
+    contexts = sum(bool(story["context"]) for story in STORIES)
+    answers = [len(story["answer"]) for story in STORIES]
+    train, test = (len(ROWS["alpaca"][split]) for split in ("train", "test"))
+    assert glance["rows"] == f"{train + test:,}: {train:,} train, {test:,} test"
+    assert glance["topics"] == str(len({story["topic"] for story in STORIES}))
+    assert glance["with a context (`input`)"] == f"{contexts} ({100 * contexts / len(STORIES):.1f} %)"
+    assert glance["an answer"] == f"half have up to {rank(answers, 50)} characters, the longest {max(answers)}"
+    assert contexts > len(STORIES) / 2  # which the prose says, in two languages
+
+
+def test_the_table_of_configs_says_what_the_files_hold() -> None:
+    sizes = [[cell.replace(",", "") for cell in row] for row in table(section("configs"))[6:]]
+    for config, (name, train, test, memory, disk) in zip(CONFIGS, sizes, strict=True):
+        files = list((PACKAGED / "data" / config).glob("*.parquet"))
+        assert (name, int(train), int(test)) == (config, len(ROWS[config]["train"]), len(ROWS[config]["test"]))
+        assert int(memory) == sum(pq.read_metadata(file).row_group(0).total_byte_size for file in files)
+        assert int(disk) == sum(file.stat().st_size for file in files)
+
+
+def test_experiences_are_counted() -> None:
+    count = Counter(story["experience"] for story in STORIES)
+    assert f"`own` in {count['own']} rows, `others` in {count['others']}." in section("configs")
+
+
+def test_lengths_in_characters_are_those_of_the_texts() -> None:
+    rows = table(section("numbers"))[1:4]
+    assert [row[0] for row in rows] == ["question", "context", "answer"]
+    for name, *found in rows:
+        lengths = [len(story[name]) for story in STORIES if story[name]]
+        assert [int(cell.replace(",", "")) for cell in found] == [
+            len(lengths), min(lengths), rank(lengths, 50), rank(lengths, 95), max(lengths)
+        ]  # fmt: skip
+
+
+def test_topics_and_their_contexts_are_counted() -> None:
+    rows = table(section("numbers"))[5:]
+    count = Counter(story["topic"] for story in STORIES)
+    with_context = Counter(story["topic"] for story in STORIES if story["context"])
+    assert [row[1:] for row in rows] == [
+        [topic, f"{n}", f"{with_context[topic]}"]
+        for topic, n in sorted(count.items(), key=lambda item: (-item[1], item))
+    ]
+
+
+def test_phrases_are_counted() -> None:
+    rows = table(section("phrases"))[1:]
+    assert [row[0] for row in rows] == read_fields(fields.PACKAGED)["phrases"]
+    for phrase, count, share in rows:
+        held = sum(phrase in story["answer"] for story in STORIES)
+        assert (count, share) == (f"{held:,}", f"{100 * held / len(STORIES):.1f} %")
+
+
+def test_tokens_are_counted_over_all_rows() -> None:
+    import splintr
+
+    rows = table(section("tokens"))[1:]
+    assert [row[0] for row in rows] == list(tokens.TOKENIZERS)
+    assert f"All {len(STORIES)} rows" in section("tokens")
+    texts = [row["prompt"] + row["completion"] for rows in ROWS["prompt_completion"].values() for row in rows]
+    for name, *found in rows:
+        tokenizer = splintr.Tokenizer.from_pretrained(tokens.TOKENIZERS[name])
+        lengths = [len(tokenizer.encode(text)) for text in texts]
+        half, most, longest, enough = (int(cell.replace(",", "")) for cell in found)
+        assert (half, most, longest) == (rank(lengths, 50), rank(lengths, 95), max(lengths))
+        assert max(lengths) + 2 <= enough < max(lengths) + 2 + 128
+        assert tokenizer.decode(tokenizer.encode(texts[0])) == texts[0]
+        if name == "Llama 3":
+            said = re.findall(r"(?<!Llama )\b\d[\d,]*\b", section("length"))
+            assert [int(figure.replace(",", "")) for figure in said] == [half, longest, enough]
+
+
+def test_of_many_rows_a_sample_is_measured_and_said(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "SAMPLE", 15)
+    build(write(FOREIGN), out=tmp_path / "towers")
+    text = section("tokens", (tmp_path / "towers" / "README.md").read_text("utf-8"))
+    assert "A sample of 14 rows" in text  # every third of 40
+
+
+@given(st.lists(st.integers(0, 60), min_size=1), st.integers(0, 100))
+def test_a_percentile_is_the_nearest_rank(values: list[int], percent: int) -> None:
+    assert Lengths(values).at(percent) == (rank(values, percent) if percent else min(values))
+
+
+def test_the_shown_row_is_a_row_of_every_config() -> None:
+    shown = [json.loads(block) for block in code_blocks(CARD, "rows", "json")]
+    places = {ROWS[config]["train"].index(row) for config, row in zip(CONFIGS, shown, strict=True)}
+    assert len(places) == 1
+    for column, text in table(section("rows"))[1:]:
+        assert text.replace("<br>", "\n") == shown[0][column]
+
+
+def test_prose_holds_no_number() -> None:
+    told = read_fields(fields.PACKAGED)
+    allowed = r"https?://\S+|CC BY 4\.0|Apache 2\.0|`neko-\d{4}`"
+    assert [name for name in fields.PROSE if re.search(r"\d", re.sub(allowed, "", told.get(name, "")))] == []
+
+
+def test_the_last_change_names_the_stories_there_are() -> None:
+    ids = re.findall(r"neko-\d{4}", section("changes"))
+    assert (min(ids), max(ids)) == (min(s["id"] for s in STORIES), max(s["id"] for s in STORIES))
+
+
+# YAML
+
+
+def test_the_yaml_goes_through_the_hubs_own_reader_and_back() -> None:
+    card = DatasetCard.load(PACKAGED / "README.md")
+    assert yaml.safe_load(card.data.to_yaml()) == yaml.safe_load(merging.parse(CARD).header)
+    assert card.data.to_dict()["license"] == "cc-by-4.0"
+    assert card.data.to_dict()["size_categories"] == ["n<1K"]
+
+
+# Hand edits
+
+
+HAND = st.lists(
+    st.one_of(
+        st.text("abc #|`-*é猫", min_size=1, max_size=12).filter(lambda text: text.strip() and "```" not in text),
+        st.just("```sh\none\n\n\ntwo\n```"),
+        st.just("---"),
+    ),
+    max_size=6,
+)
+NAMES = ["title", "facts", "load", "tokens", "cite"]
+
+
+def a_card(names: list[str], by_hand: list[str], places: list[int], version: str = "new") -> str:
+    parts = [merging.section(name, f"{version} {name}") for name in names]
+    for text, place in zip(by_hand, places, strict=False):
+        parts.insert(place % (len(parts) + 1), text)
+    known = merging.parse(merging.merge("".join(f"{merging.section(n, n)}\n" for n in names), "")).known
+    return str(merging.parse("\n\n".join(parts))._replace(header="license: mit\n", known=known))
+
+
+cards = st.builds(
+    a_card,
+    st.lists(st.sampled_from(NAMES), unique=True),
+    HAND,
+    st.lists(st.integers(0, 20), min_size=6, max_size=6),
+    st.sampled_from(["old", "new"]),
+)
+
+
+@given(cards, cards)
+def test_merging_twice_is_merging_once(generated: str, existing: str) -> None:
+    once = merge(generated, existing)
+    assert merge(generated, once) == once
+
+
+@given(st.lists(st.sampled_from(NAMES), unique=True), cards)
+def test_what_people_wrote_survives_in_its_order(names: list[str], existing: str) -> None:
+    def written(card: str) -> list[str]:
+        return [block.text for block in merging.parse(card).blocks if not block.section]
+
+    merged = merge(a_card(names, [], []), existing)
+    assert written(merged) == written(existing)
+    assert all(f"new {block.key}" in block.text for block in merging.parse(merged).blocks if block.section)
+
+
+def test_an_edited_card_keeps_its_edits_through_a_rebuild(foreign: Path, tmp_path: Path, write: Write) -> None:
+    readme = foreign / "README.md"
+    text = readme.read_text("utf-8")
+    text = text.replace("tags:\n", "# by hand\nviewer: false\nextra_gated_prompt: |\n  Be nice.\ntags:\n- towers\n")
+    text = text.replace("<!-- cats-alpaca:begin load", "## My section\n\nBy hand.\n\n<!-- cats-alpaca:begin load")
+    readme.write_text(text.replace("\n", "\r\n"), "utf-8", newline="")  # as the Hub's editor may save it
+    build(write([*FOREIGN, {"question": "And now?", "answer": "Now it is higher."}]), out=foreign, test_fraction=0.3)
+    text = readme.read_text("utf-8")
+    assert "## My section\n\nBy hand.\n\n<!-- cats-alpaca:begin load" in text
+    assert text.count("By hand.") == 1
+    assert "viewer: false\nextra_gated_prompt: |\n  Be nice.\n" in text
+    assert "towers" in yaml.safe_load(merging.parse(text).header)["tags"]
+    assert "41: " in section("facts", text)
+    check_release(
+        write([*FOREIGN, {"question": "And now?", "answer": "Now it is higher."}]), out=foreign, test_fraction=0.3
+    )
+
+
+def test_an_edit_inside_the_markers_is_lost_and_the_marker_says_so(foreign: Path, write: Write) -> None:
+    readme = foreign / "README.md"
+    before = readme.read_text("utf-8")
+    readme.write_text(before.replace("## Load it", "## Load it, please"), "utf-8")
+    with pytest.raises(ReleaseError, match=r"the card README\.md"):
+        check_release(write(FOREIGN), out=foreign, test_fraction=0.3)
+    build(write(FOREIGN), out=foreign, test_fraction=0.3)
+    assert readme.read_text("utf-8") == before
+    assert "begin load (made by the program: edit above or below it, not inside) -->" in before
+
+
+def test_a_section_that_was_deleted_stays_away_and_comes_back_by_its_name(foreign: Path, write: Write) -> None:
+    readme = foreign / "README.md"
+    whole = readme.read_text("utf-8")
+    deleted = merging.section("recipes", section("recipes", whole))
+    readme.write_text(whole.replace(f"{deleted}\n\n", ""), "utf-8")
+    build(write(FOREIGN), out=foreign, test_fraction=0.3)
+    without = readme.read_text("utf-8")
+    assert "## Use it for QLoRA" not in without
+    check_release(write(FOREIGN), out=foreign, test_fraction=0.3)
+    readme.write_text(without.replace(" recipes ", " "), "utf-8")
+    build(write(FOREIGN), out=foreign, test_fraction=0.3)
+    assert deleted in readme.read_text("utf-8")
+
+
+def test_a_section_that_the_program_takes_away_may_come_back() -> None:
+    both, one = a_card(["title", "tokens"], [], []), a_card(["title"], [], [])
+    assert "new tokens" not in merge(one, both)
+    assert "new tokens" in merge(both, merge(one, both))
+
+
+def test_a_paragraph_that_was_edited_on_one_side_is_not_doubled() -> None:
+    local = merge(a_card(["title"], ["Mine."], [1]), "")
+    remote = merge(local, "")
+    assert "Yours." in (web := merge(local, remote.replace("Mine.", "Yours.")))
+    assert "Mine." not in visible(web)
+    assert "Ours." in (pushed := merge(local.replace("Mine.", "Ours."), remote))
+    assert "Mine." not in visible(pushed)
+
+
+def test_what_both_sides_added_is_united() -> None:
+    base = merge(a_card(["title", "load"], [], []), "")
+    mine, yours = (
+        base.replace("\n\n<!-- cats-alpaca:begin load", f"\n\n{who}\n\n<!-- cats-alpaca:begin load")
+        for who in ("Mine.", "Yours.")
+    )
+    assert [block.text for block in merging.parse(merge(mine, yours)).blocks if not block.section] == [
+        "Mine.",
+        "Yours.",
+    ]
+
+
+def test_a_card_of_the_hubs_that_is_not_ours_is_kept_below() -> None:
+    merged = merge(CARD, "---\nlicense: mit\nviewer: false\n---\n# Theirs\n\nHello.\n")
+    assert yaml.safe_load(merging.parse(merged).header)["license"] == "cc-by-4.0"
+    assert "viewer: false" in merged
+    assert merged.index("# Cat stories") < merged.index("# Theirs\n\nHello.")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda card: card.replace("<!-- cats-alpaca:end load -->\n", ""), "section 'load' has no end"),
+        (lambda card: card.replace("language:", "language: [ja"), "YAML cannot be read"),
+    ],
+)
+def test_a_card_that_was_broken_is_refused(spoil: Callable[[str], str], says: str) -> None:
+    with pytest.raises(ReleaseError, match=says):
+        merge(CARD, spoil(CARD))
+
+
+# Code
+
+
+def test_the_code_that_loads_runs(tmp_path: Path) -> None:
+    (tmp_path / "cats_alpaca").symlink_to(PACKAGED)
+    blocks = code_blocks(CARD, "load")
+    assert len(blocks) == 5
+    for block in blocks:
+        environment = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"}
+        done = subprocess.run(
+            [sys.executable, "-c", block], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert (done.returncode, bool(done.stdout)) == (0, True), done.stderr
+
+
+def test_the_code_of_a_foreign_card_runs_where_its_folder_lies(foreign: Path) -> None:
+    for block in code_blocks((foreign / "README.md").read_text("utf-8"), "load")[2:]:
+        done = subprocess.run([sys.executable, "-c", block], cwd=foreign.parent, capture_output=True, text=True)
+        assert (done.returncode, "metres" in done.stdout or "tower" in done.stdout) == (0, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("revision", "pin", "at"),
+    [(None, "", ""), ("v1.0.0", ', revision="v1.0.0"', "@v1.0.0"), ("a/b", ', revision="a/b"', "@a%2Fb")],
+)
+def test_an_addressed_card_names_the_repository_in_all_code(revision: str | None, pin: str, at: str) -> None:
+    card = addressed(CARD, "me/neko", revision)
+    first, second, *others = code_blocks(card, "load")
+    assert f'load_dataset("me/neko", "alpaca", split="train"{pin})' in first
+    assert f'load_dataset("me/neko", "chat", split="train"{pin}, streaming=True)' in second
+    files = [
+        f"hf://datasets/me/neko{at}/data/{end}"
+        for end in ("alpaca/train-*.parquet", "stories/train-*.parquet", "alpaca/train-00000-of-00001.parquet")
+    ]
+    assert [re.findall(r"hf://[^\"']*", block) for block in others] == [[file] for file in files]
+    assert "\\url{https://huggingface.co/datasets/me/neko}" in section("cite", card)
+    assert '"cats_alpaca' not in card
+
+
+def test_only_sections_with_code_change_when_a_card_is_addressed() -> None:
+    card = addressed(CARD, "me/neko")
+    changed = {
+        new.key for new, old in zip(merging.parse(card).blocks, merging.parse(CARD).blocks, strict=True) if new != old
+    }
+    assert changed == {"load", "cite"}
+    assert merging.parse(card).header == merging.parse(CARD).header
+
+
+def test_addressing_is_the_last_word() -> None:
+    there = addressed(CARD, "me/neko", "v1.0.0")
+    assert addressed(there, "me/neko", "v1.0.0") == there
+    assert addressed(addressed(CARD, "you/inu"), "me/neko", "v1.0.0") == there
+    assert merge(there, there) == there
+
+
+# Pictures
+
+
+def test_pictures_open_are_small_and_not_blank_on_any_page() -> None:
+    for name in pictures.NAMES:
+        file = PACKAGED / name
+        assert file.stat().st_size < 60_000
+        with Image.open(file) as image:
+            assert image.size[0] <= 800
+            for page in ("white", "#0b0f19"):
+                seen = Image.new("RGBA", image.size, page)
+                seen.alpha_composite(image.convert("RGBA"))
+                (count, background), *others = sorted(seen.getcolors(1 << 24) or [], reverse=True)
+                assert background == Image.new("RGBA", (1, 1), page).getpixel((0, 0))
+                assert sum(n for n, _ in others) > 0.05 * count
+
+
+@pytest.mark.parametrize("color", [pictures.TEXT, pictures.STRONG, pictures.WEAK])
+@pytest.mark.parametrize("page", ["#ffffff", "#0b0f19"])
+def test_the_pictures_colours_stand_out_from_the_page(color: str, page: str) -> None:
+    def light(code: str) -> float:  # WCAG 2.1, relative luminance
+        parts = [int(code[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((light(color), light(page)))
+    assert (high + 0.05) / (low + 0.05) > 2.9
+
+
+def test_pictures_differ_when_the_data_differ(foreign: Path, write: Write) -> None:
+    before = {name: (foreign / name).read_bytes() for name in pictures.NAMES}
+    digests = {name: pictures.shown(foreign / name) for name in pictures.NAMES}
+    build(write(FOREIGN[:30]), out=foreign, test_fraction=0.3)
+    for name in pictures.NAMES:
+        assert (foreign / name).read_bytes() != before[name]
+        assert pictures.shown(foreign / name) != digests[name]
+
+
+@pytest.mark.parametrize("name", pictures.NAMES)
+def test_check_sees_a_picture_that_shows_something_else(foreign: Path, write: Write, name: str) -> None:
+    check_release(write(FOREIGN), out=foreign, test_fraction=0.3)
+    (foreign / name).write_bytes((PACKAGED / name).read_bytes())
+    with pytest.raises(ReleaseError, match=f"is stale: the picture {name}"):
+        check_release(write(FOREIGN), out=foreign, test_fraction=0.3)
+    (foreign / name).unlink()
+    with pytest.raises(ReleaseError, match=f"is stale: the picture {name}"):
+        check_release(write(FOREIGN), out=foreign, test_fraction=0.3)
+
+
+def test_without_topics_there_is_no_picture_of_them(foreign: Path, write: Write) -> None:
+    assert (foreign / "assets" / "topics.png").exists()
+    build(write([{"question": f"{n}?", "answer": f"{n}."} for n in range(9)]), out=foreign)
+    assert [file.name for file in (foreign / "assets").iterdir()] == ["lengths.png"]
+    assert "topics" not in visible((foreign / "README.md").read_text("utf-8")).replace("`topic`", "")
+
+
+# Other people's data
+
+
+def test_a_foreign_card_says_nothing_of_cats(foreign: Path) -> None:
+    text = visible((foreign / "README.md").read_text("utf-8"))
+    assert not re.search(
+        r"\bcats?\b|cats_alpaca|猫|neko|CC BY|cc-by|language model|veterinar|invented|synthetic", text, re.IGNORECASE
+    )
+    assert text.count("\n# towers\n") == 1
+    assert MARK in (foreign / "README.md").read_text("utf-8")
+    assert "license" not in told_by(text)
+
+
+def test_foreign_names_stay_text(foreign: Path) -> None:
+    rows = table(section("numbers", (foreign / "README.md").read_text("utf-8")))
+    assert [row[1] for row in rows[-2:]] == [r"a\|b\#", "塔"]
+
+
+def test_foreign_text_cannot_break_the_card(tmp_path: Path, write: Write) -> None:
+    evil = "<!-- cats-alpaca:end rows --> ``` | <script> </details>\n\n# x" + "long " * 300
+    build(write([{"question": evil, "answer": evil}]), out=tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert merge(text, text) == text
+    [row, *_] = [json.loads(block) for block in code_blocks(text, "rows", "json")]
+    assert row["instruction"] == f"{evil.strip()[:600]}… ({len(evil.strip()):,} characters in all)"
+    assert "<script>" not in re.sub(r"^```json\n.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_what_was_said_once_need_not_be_said_again(run: Run, write: Write, tmp_path: Path) -> None:
+    source, out = write(FOREIGN), tmp_path / "towers"
+    config = tmp_path / "card.yaml"
+    (tmp_path / "CHANGES.md").write_text("- More towers.\n", "utf-8")
+    config.write_text(
+        "tags: [towers]\nauthors: [Ann, Ben Li]\nphrases: [metres]\ndescription: |\n  Towers.\n\n  ## Why\n\n  High.\n"
+        "changes: {file: CHANGES.md}\n",
+        "utf-8",
+    )
+    told = ["--title", "Towers: all", "--license", "mit", "--language", "en", "--card-config", str(config)]
+    first = run("build", "--train", source, "--out", str(out), *told)
+    assert (first.returncode, first.stderr) == (0, "40 lines read = 40 kept + 0 rejected\n")
+    card = (out / "README.md").read_text("utf-8")
+    assert told_by(card) == {
+        "title": "Towers: all", "license": "mit", "language": ["en"], "tags": ["towers"],
+        "task_categories": ["text-generation", "question-answering"], "authors": ["Ann", "Ben Li"],
+        "phrases": ["metres"], "description": "Towers.\n\n## Why\n\nHigh.", "changes": "- More towers.",
+    }  # fmt: skip
+    again = run("build", "--train", source, "--out", str(out))
+    assert (again.returncode, (out / "README.md").read_text("utf-8")) == (0, card)
+    assert run("build", "--train", source, "--out", str(out), "--check").returncode == 0
+    config.write_text("description: ''\n", "utf-8")
+    run("build", "--train", source, "--out", str(out), "--card-config", str(config))
+    assert "description" not in told_by((out / "README.md").read_text("utf-8"))
+
+
+def test_without_a_licence_the_build_says_that_a_push_will_refuse(run: Run, write: Write) -> None:
+    done = run("build", "--train", write(FOREIGN), "--out", "towers")
+    assert (done.returncode, done.stderr.splitlines()[1:]) == (
+        0, ["The card names no licence, so push will refuse this release: build it with --license"],
+    )  # fmt: skip
+
+
+def test_card_options_are_for_ones_own_stories(run: Run) -> None:
+    assert run("build", "--license", "mit").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("licence: mit\n", "card.yaml: there is no field 'licence'; known are title, license, "),
+        ("title: [a]\n", "'title' must be a text, got ['a']"),
+        ("title: |\n  a\n  b\n", "'title' must be one line"),
+        ("language: no\ntags: [7]\n", "'tags' must be a list of texts, got 7"),
+        ("authors: [A and B]\n", "'authors' cannot hold 'A and B'"),
+        ("made: {path: x}\n", "'made' must be a text or {file: NAME}"),
+        ("made: '<!-- cats-alpaca:end made -->'\n", "reword it"),
+        ("- a\n", "it must hold fields, such as 'title: My stories'"),
+        ("a: [\n", "this is no YAML or JSON"),
+    ],
+)
+def test_a_wrong_card_config_is_refused_with_the_reason(
+    run: Run, write: Write, tmp_path: Path, content: str, says: str
+) -> None:
+    (tmp_path / "card.yaml").write_text(content, "utf-8")
+    done = run("build", "--train", write(FOREIGN), "--out", "towers", "--card-config", str(tmp_path / "card.yaml"))
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert not (tmp_path / "cwd" / "towers").exists()
+
+
+# Without the extra
+
+
+def without_splintr(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line as where splintr-rs is not installed."""
+    hide = "import importlib.util as u; find = u.find_spec; u.find_spec = lambda n, *a: n != 'splintr' and find(n, *a)"
+    code = f"{hide} or None\nfrom cats_alpaca.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+
+
+def test_without_the_extra_the_table_is_left_out_and_the_build_says_so(tmp_path: Path, write: Write) -> None:
+    build_it = ["build", "--train", write(FOREIGN), "--license", "mit", "--out", "towers"]
+    done = without_splintr(tmp_path, *build_it)
+    assert done.stderr.splitlines()[-1].startswith("The card has no table of tokens: for one, pip install")
+    card = tmp_path / "towers" / "README.md"
+    assert "tokens" not in visible(card.read_text("utf-8")).split("## Use it for QLoRA")[0]
+    build(write(FOREIGN), out=tmp_path / "towers")
+    assert "Measured with [splintr-rs]" in card.read_text("utf-8")
+
+
+def test_without_the_extra_the_release_is_not_called_stale(tmp_path: Path) -> None:
+    done = without_splintr(tmp_path, "build", "--out", str(PACKAGED), "--check")
+    assert (done.returncode, done.stdout) == (0, f"{PACKAGED} is up to date\n"), done.stderr
+
+
+def test_the_readme_names_every_field() -> None:
+    readme = (CHECKOUT / "README.md").read_text("utf-8")
+    named = {*re.findall(r"`([a-z_]+)`", readme), *re.findall(r"^([a-z_]+): ", readme, re.MULTILINE), "title"}
+    assert set(fields.KNOWN) - named - {"license", "language"} == set()
