@@ -24,6 +24,7 @@ from hub import TOKEN, Hub, running
 from support import code_blocks
 
 import cats_alpaca
+from cats_alpaca import feedback
 from cats_alpaca.hub.faults import wait_asked_for
 
 REPO = "you/cats"
@@ -217,6 +218,58 @@ def test_the_code_on_the_published_card_runs(hub: Hub, tmp_path: Path) -> None:
         assert "v1.0.0" in block
         env = environment(hub, tmp_path / "stranger")
         subprocess.run([sys.executable, "-c", block], env=env, check=True, capture_output=True, cwd=tmp_path)
+
+
+LOAD_ANSWERS = """
+import sys
+from datasets import load_dataset
+for config, column in (("stories", "answer"), ("preference", "chosen"), ("kto", "completion")):
+    try:
+        print(config, *load_dataset(sys.argv[1], config, split="train", revision=sys.argv[2])[column])
+    except ValueError:
+        print(config)
+"""
+
+
+def test_feedback_becomes_rows_and_goes_again(hub: Hub, release: Path, tmp_path: Path) -> None:
+    """The loop as a whole: told, judged, consented, built, pushed, loaded; forgotten, built, pushed, gone."""
+    correction = "もう高齢です。今日のうちに病院で診てもらいましょう。"
+    with feedback.open_store(tmp_path / "cats.sqlite") as store:
+        owner = {"CATS_ALPACA_STORE": str(tmp_path / "cats.sqlite"), "CATS_ALPACA_CONTRIBUTOR": feedback.join(store)}
+    env = {**environment(hub, tmp_path / "home"), **owner}
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "cats_alpaca", *arguments]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    def publish(tag: str) -> dict[str, str]:
+        stories = str(release.parent / "stories.jsonl")
+        run("build", "--train", stories, "--license", "cc0-1.0", "--feedback", str(tmp_path / "cats.sqlite"))
+        run("push", REPO, "--from", "release", "--yes", "--tag", tag)
+        run("feedback", "published", REPO, tag, "--release", "release")
+        stranger = {**env, "HF_HOME": str(tmp_path / f"stranger of {tag}")}
+        command = [sys.executable, "-c", LOAD_ANSWERS, REPO, tag]
+        done = subprocess.run(command, env=stranger, capture_output=True, text=True, check=True, cwd=tmp_path)
+        return {line.split()[0]: line for line in done.stdout.splitlines()}
+
+    run("feedback", "add", "こはる", "夜からくしゃみが続いた", "--date", "2024-11-20", "--share")
+    turn = run("feedback", "ask", "こはる", "こはるがくしゃみをしています。").split()[0]
+    run("feedback", "rate", turn, "down", "--correction", correction)
+    run("feedback", "consent", "--give", "train", "--give", "publish")
+    first = publish("v1.0.0")
+    assert correction in first["stories"]
+    assert correction in first["kto"]
+
+    told = run("feedback", "forget", turn)
+    assert f"{REPO} at v1.0.0: 1 turn" in told
+    second = publish("v1.1.0")
+    assert not any(correction in line for line in second.values())
+    assert "はい。" in second["stories"]
+    assert not any(path.startswith("data/kto/") for path in published(hub))
+    assert not any(correction.encode() in found for found in published(hub).values())
+    assert len(hub.repos[REPO].history()) == 2
 
 
 READ_IN_JAVASCRIPT = """
