@@ -5,28 +5,32 @@ The folder is what a Hub repository will hold, and `datasets.load_dataset` of an
 
 from __future__ import annotations
 
-import hashlib
+import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from . import card
 from .card import SplitFacts, read_facts, shards
-from .errors import ReleaseError
+from .errors import ReleaseError, StoriesError
 from .formats import CONFIGS
-from .stories import PACKAGED, read_stories
-from .writing import ParquetFile
+from .manifest import Manifest
+from .ranges import SHARD_BYTES, Portion, most_portions, plan_portions
+from .sharding import Outcome, Work, make_portions, name_shards, processors, tell
+from .sources import find_files
+from .stories import PACKAGED, Report
 
 Facts = dict[str, dict[str, SplitFacts]]
 
-SHARD_BYTES = 500 << 20
+UNFINISHED = ".build-unfinished"
+"""The hidden folder in a release folder where a build writes; what a stopped one finished stays there."""
 
 
 def build(
@@ -36,6 +40,9 @@ def build(
     out: str | Path,
     test_fraction: float = 0.0,
     force: bool = False,
+    max_shard_size: int = SHARD_BYTES,
+    threads: int | None = None,
+    resume: bool = False,
     **reading: Any,
 ) -> Facts:
     """Write the release folder of some stories, or leave what was there as it was.
@@ -55,6 +62,10 @@ def build(
         test_fraction: the share of the train sources that becomes the test split, between 0 and 1. A hash of the
             question decides, so that new stories move no old one, and one question's stories stay together.
         force: write even where a `README.md` or a `data/` is not ours.
+        max_shard_size: how many bytes of JSONL become one shard; doubled until there are at most a hundred files.
+        threads: how many compute at the same time, which changes no byte of the result; None is one a processor.
+        resume: keep what a stopped build finished, where lines, options and code are the same; what it is made of
+            again gives the same bytes.
         **reading: what `read_stories` takes: `keys`, `encoding`, `max_line_bytes`, `report`, `on_problem`, `progress`.
 
     Returns:
@@ -68,8 +79,18 @@ def build(
     out = Path(out)
     if not force:
         _refuse_foreign(out)
-    with _workshop(out) as folder:
-        _write_data(folder, _splits(train, test, test_fraction, reading))
+    with _workshop(out, resume) as (folder, shards_folder):
+        sources = [("train", file) for file in find_files(PACKAGED["train"] if train is None else train)]
+        sources += [("test", file) for file in find_files(PACKAGED["test"] if train is None else test or ())]
+        splits = 2 if test_fraction else 1
+        portions, shard_bytes = plan_portions(
+            sources,
+            encoding=reading.get("encoding"),
+            shard_bytes=max_shard_size,
+            most=most_portions(len(CONFIGS), splits),
+        )
+        work = work_of(tuple(CONFIGS), shard_bytes, test_fraction=test_fraction, **reading)
+        _write_data(shards_folder, folder / "data", portions, work, threads or processors(), reading)
         facts = read_facts(folder)
         (folder / "README.md").write_text(card.render(facts), "utf-8", newline="\n")
         _install(folder, out)
@@ -136,86 +157,86 @@ def _refuse_foreign(out: Path) -> None:
 
 
 @contextmanager
-def _workshop(out: Path) -> Iterator[Path]:
-    """Give a folder inside the release folder to write in; remove it, and a release folder that stayed empty."""
+def _workshop(out: Path, resume: bool) -> Iterator[tuple[Path, Path]]:
+    """Give two folders inside the release folder, for what will be installed and for shards; remove them afterwards.
+
+    A release folder that stayed empty goes, too. The shards stay when a build breaks off that has finished some, and
+    the next build says whether it goes on with them.
+    """
     was_there = out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".build-", dir=out))
+    folder = out / UNFINISHED
+    with _locked(out):
+        keep = False
+        try:
+            if not resume:
+                shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder / "release", ignore_errors=True)
+            for part in ("release", "shards"):
+                (folder / part).mkdir(parents=True, exist_ok=True)
+            yield folder / "release", folder / "shards"
+        except (StoriesError, ReleaseError):
+            raise
+        except BaseException:
+            keep = (folder / "shards" / "manifest.json").exists()
+            raise
+        finally:
+            if not keep:
+                shutil.rmtree(folder, ignore_errors=True)
+            if not was_there and not any(out.iterdir()):
+                out.rmdir()
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Keep other builds out of a release folder; the system lets go of it when the process ends, however it does."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    folder = os.open(out, os.O_RDONLY)
     try:
-        yield folder
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise ReleaseError(f"{out} is being built by another process; wait for it, or name another --out") from None
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if not was_there and not any(out.iterdir()):
-            out.rmdir()
+        os.close(folder)
 
 
-def _splits(
-    train: str | Iterable[str] | None, test: str | Iterable[str] | None, test_fraction: float, reading: dict[str, Any]
-) -> Iterator[tuple[str, pa.RecordBatch]]:
-    if train is None:
-        train, test = PACKAGED["train"], PACKAGED["test"]
-    for batch in read_stories(train, **reading):
-        if test_fraction:
-            in_test = pa.array([_hash(question) < test_fraction for question in batch["question"].to_pylist()])
-            yield "test", batch.filter(in_test)
-            batch = batch.filter(pc.invert(in_test))
-        yield "train", batch
-    found = False
-    for batch in read_stories(test, **reading) if test else ():
-        found = True
-        yield "test", batch
-    if test and not found:
-        raise ReleaseError("the test sources hold no stories; name others, or leave --test out")
+def work_of(configs: tuple[str, ...], shard_bytes: int, *, test_fraction: float = 0.0, **reading: Any) -> Work:
+    """Take from the reading options what decides the bytes."""
+    names = {"keys", "encoding", "max_line_bytes", "block_bytes"} & reading.keys()
+    options = {name: reading[name] for name in names}
+    return Work(configs, shard_bytes, test_fraction, keep_problems=reading.get("on_problem") is not None, **options)
 
 
-def _hash(question: str) -> float:
-    """Turn a text into a number between 0 and 1, the same for ever.
+def _write_data(
+    folder: Path, data: Path, portions: list[Portion], work: Work, threads: int, reading: dict[str, Any]
+) -> None:
+    report = reading.get("report") or Report()
+    made = make_portions(
+        portions,
+        work,
+        folder,
+        threads=threads,
+        progress=reading.get("progress"),
+        make=Manifest(folder, work).make_portion,
+    )
+    with closing(made):
+        outcomes = list(tell(portions, made, folder, report, reading.get("on_problem")))
+    report.close((one.file for portion in portions for one in portion.ranges), strict=not reading.get("on_problem"))
+    _refuse_empty_splits(portions, outcomes)
+    name_shards((shard for outcome in outcomes for shard in outcome.shards), folder, data.joinpath)
 
-    >>> _hash("なぜ鳴くの？") == _hash("なぜ鳴くの？"), 0 <= _hash("なぜ") < 1
-    (True, True)
-    """
-    return int.from_bytes(hashlib.sha256(question.encode()).digest()[:6], "big") / 2**48
 
-
-def _write_data(folder: Path, batches: Iterable[tuple[str, pa.RecordBatch]]) -> None:
-    with ExitStack() as stack:
-        writers: dict[tuple[str, str], _Shards] = {}
-        for split, batch in batches:
-            for config, (schema, to_rows) in CONFIGS.items() if batch.num_rows else ():
-                if (config, split) not in writers:
-                    writers[config, split] = stack.enter_context(_Shards(folder / "data" / config, split, schema))
-                writers[config, split].write(to_rows(batch))
-    if not any(split == "train" for _, split in writers):
+def _refuse_empty_splits(portions: list[Portion], outcomes: list[Outcome]) -> None:
+    found = {shard.split for outcome in outcomes for shard in outcome.shards}
+    if "train" not in found:
         raise ReleaseError("no story is left for the train split; choose a smaller --test-fraction")
-
-
-class _Shards:
-    """Writes one split of one config, in files of bounded size."""
-
-    def __init__(self, folder: Path, split: str, schema: pa.Schema) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.split, self.schema = folder, split, schema
-        self.names: list[Path] = []
-        self.file = self._open_next()
-
-    def __enter__(self) -> _Shards:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Close the last file and give all their final names, now that it is known how many there are."""
-        self.file.__exit__(*error)
-        for number, name in enumerate(self.names):
-            name.rename(self.folder / f"{self.split}-{number:05d}-of-{len(self.names):05d}.parquet")
-
-    def write(self, rows: pa.RecordBatch) -> None:
-        if self.file.nbytes and self.file.nbytes + rows.nbytes > SHARD_BYTES:
-            self.file.__exit__()
-            self.file = self._open_next()
-        self.file.write(rows)
-
-    def _open_next(self) -> ParquetFile:
-        self.names.append(self.folder / f"{self.split}-{len(self.names):05d}.parquet")
-        return ParquetFile(self.names[-1], self.schema, by_content=True)
+    if "test" not in found and any(portion.split == "test" for portion in portions):
+        raise ReleaseError("the test sources hold no stories; name others, or leave --test out")
 
 
 def _install(made: Path, out: Path) -> None:

@@ -11,7 +11,7 @@ import re
 import struct
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -84,12 +84,30 @@ class Report:
 
     def add(self, kept: int, problems: Sequence[Problem]) -> None:
         """Count one block."""
-        self.read += kept + len(problems)
-        self.kept += kept
-        self.rejected += len(problems)
-        self.by_code.update(problem.code for problem in problems)
+        self.count(kept, Counter(problem.code for problem in problems))
         # Without the lines themselves: a thousand of them may be large.
         self.problems += [problem._replace(raw=b"") for problem in problems[: MAX_PROBLEMS - len(self.problems)]]
+
+    def count(self, kept: int, by_code: Mapping[str, int]) -> None:
+        """Count stories, and bad lines by their problems' codes."""
+        rejected = sum(by_code.values())
+        self.read += kept + rejected
+        self.kept += kept
+        self.rejected += rejected
+        self.by_code.update(by_code)
+
+    def close(self, files: Iterable[str], *, strict: bool) -> None:
+        """Raise an error where there was no story at all or, if strict, a bad line.
+
+        Raises:
+            StoriesError: carries this report.
+        """
+        if not self.kept and not self.problems:
+            self.problems.append(
+                Problem(", ".join(files), 0, 0, "no-stories", "holds no stories: there are only blank lines")
+            )
+        if not self.kept or (self.rejected and strict):
+            raise StoriesError(self)
 
     def as_dict(self) -> dict[str, object]:
         """Give the report as plain values, ready for JSON.
@@ -170,12 +188,7 @@ def read_stories(
                     on_problem(problem)
             if result.stories.num_rows:
                 yield result.stories
-    if not report.kept and not report.problems:
-        report.problems.append(
-            Problem(", ".join(files), 0, 0, "no-stories", "holds no stories: there are only blank lines")
-        )
-    if not report.kept or (report.rejected and not on_problem):
-        raise StoriesError(report)
+    report.close(files, strict=on_problem is None)
 
 
 def _in_background(items: Iterator[_Item]) -> Generator[_Item, None, None]:

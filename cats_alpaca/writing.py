@@ -109,8 +109,8 @@ class ParquetFile:
 
     def __exit__(self, *error: object) -> None:
         # Closed in any case, while the stream is open: else pyarrow tries it when the writer is collected, and fails.
-        if not any(error) and self._waiting:
-            self._write_row_group()
+        if not any(error):
+            self.flush()
         self._writer.close()
 
     def write(self, rows: pa.RecordBatch) -> None:
@@ -120,9 +120,12 @@ class ParquetFile:
         self.nbytes += rows.nbytes
         # The first row groups are smaller, so that compressing begins while the first blocks are being read.
         if self._waiting_bytes >= min(ROW_GROUP_BYTES, max(self.nbytes // 2, 1 << 20)):
-            self._write_row_group()
+            self.flush()
 
-    def _write_row_group(self) -> None:
+    def flush(self) -> None:
+        """Write what waits as a row group."""
+        if not self._waiting:
+            return
         table = pa.Table.from_batches(self._waiting)
         self._waiting, self._waiting_bytes = [], 0
         self._writer.write_table(table, row_group_size=table.num_rows)
