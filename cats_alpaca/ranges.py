@@ -84,7 +84,7 @@ def plan_portions(
         SourceError: when a source cannot be opened, or the encoding is not known.
     """
     looks = [(split, file, look_at(file, encoding)) for split, file in sources]
-    total = sum(_weight(look) for *_, look in looks)
+    total = sum(_weight(look, _UNKNOWN_BYTES) for *_, look in looks)
     while sum(portion.files for portion in _pack(looks, shard_bytes)) > most and shard_bytes < total:
         shard_bytes *= 2
     return list(_aligned(_spread(list(_pack(looks, shard_bytes)), most))), shard_bytes
@@ -101,30 +101,34 @@ def part_bytes(portion: Portion, part: int, shard_bytes: int) -> int | None:
     return int(shard_bytes * 2 ** max(part - portion.files // 2, 0))
 
 
-def _weight(look: Look) -> int:
-    return _UNKNOWN_BYTES if look.size is None else look.size * (_INFLATED if look.compressed else 1)
+def _weight(look: Look, shard_bytes: int) -> int:
+    """Guess a source's bytes; one of which nothing is known fills a shard, up to a size."""
+    if look.size is None:
+        return min(shard_bytes, _UNKNOWN_BYTES)
+    return look.size * (_INFLATED if look.compressed else 1)
 
 
 def _pack(looks: Sequence[tuple[str, str, Look]], shard_bytes: int) -> Iterator[Portion]:
     """Cut large files, put small neighbours together."""
     small: list[tuple[str, str, Look]] = []
+    filled = 0
     for split, file, look in looks:
-        weight = _weight(look)
-        if small and (small[0][0] != split or weight + sum(_weight(look) for *_, look in small) > shard_bytes):
-            yield _together(small, shard_bytes)
-            small = []
+        weight = _weight(look, shard_bytes)
+        if small and (small[0][0] != split or filled + weight > shard_bytes):
+            yield _together(small, filled, shard_bytes)
+            small, filled = [], 0
         if weight <= shard_bytes or not look.splittable:
             small.append((split, file, look))
+            filled += weight
         else:
             for start in range(0, weight, shard_bytes):
                 stop = min(start + shard_bytes, weight)
                 yield Portion(split, (Range(file, start, stop),), stop - start)
     if small:
-        yield _together(small, shard_bytes)
+        yield _together(small, filled, shard_bytes)
 
 
-def _together(small: Sequence[tuple[str, str, Look]], shard_bytes: int) -> Portion:
-    size = sum(_weight(look) for *_, look in small)
+def _together(small: Sequence[tuple[str, str, Look]], size: int, shard_bytes: int) -> Portion:
     # What cannot be cut now may turn out longer than it looks, and is cut while it is read.
     files = 1 if len(small) > 1 or small[0][2].splittable else 2 * -(-size // shard_bytes) or 1
     return Portion(small[0][0], tuple(Range(file) for _, file, _ in small), size, files)
