@@ -20,6 +20,7 @@ from .errors import StoriesError
 from .exact import Problem
 from .formats import CONFIGS, DEFAULT_CONFIG
 from .ranges import SHARD_BYTES, most_portions, plan_portions
+from .remote import to_any_folder
 from .sharding import Work, make_portions, name_shards, processors, tell
 from .sources import find_files
 from .stories import Report, read_stories
@@ -86,6 +87,7 @@ def convert(
     return report
 
 
+@to_any_folder("folder")
 def convert_to_folder(
     sources: str | Iterable[str],
     folder: str | Path,
@@ -110,8 +112,8 @@ def convert_to_folder(
 
     Args:
         sources: one or several paths, patterns or URLs.
-        folder: gets `train-NNNNN-of-NNNNN.parquet`, which replace those of an earlier conversion; nothing else in it is
-            touched.
+        folder: a path or a URL; gets `train-NNNNN-of-NNNNN.parquet`, which replace those of an earlier conversion;
+            nothing else in it is touched.
         config: which rows to make.
         max_shard_size: how many bytes of JSONL become one shard; doubled until there are fewer than a hundred.
         threads: how many compute at the same time, which changes no byte; None is one a processor.

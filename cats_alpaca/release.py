@@ -23,6 +23,7 @@ from .errors import ReleaseError, StoriesError
 from .formats import CONFIGS
 from .manifest import Manifest
 from .ranges import SHARD_BYTES, Portion, most_portions, plan_portions
+from .remote import to_any_folder
 from .sharding import Outcome, Work, make_portions, name_shards, processors, tell
 from .sources import find_files
 from .stories import PACKAGED, Report
@@ -33,6 +34,7 @@ UNFINISHED = ".build-unfinished"
 """The hidden folder in a release folder where a build writes; what a stopped one finished stays there."""
 
 
+@to_any_folder("out")
 def build(
     train: str | Iterable[str] | None = None,
     test: str | Iterable[str] | None = None,
@@ -58,7 +60,7 @@ def build(
     Args:
         train: the sources of the train split; None is the packaged stories, both splits.
         test: the sources of the test split.
-        out: the folder, made when it is not there.
+        out: the folder, made when it is not there; or a URL that `fsspec` can write to.
         test_fraction: the share of the train sources that becomes the test split, between 0 and 1. A hash of the
             question decides, so that new stories move no old one, and one question's stories stay together.
         force: write even where a `README.md` or a `data/` is not ours.

@@ -20,7 +20,7 @@ def _saying_what_is_kept(out: str) -> Iterator[None]:
     except BaseException:
         from ..release import UNFINISHED
 
-        if os.path.exists(folder := os.path.join(out, UNFINISHED)):
+        if "://" not in out and os.path.exists(folder := os.path.join(out, UNFINISHED)):
             click.echo(f"{folder} keeps what is finished; go on with --resume", err=True)
         raise
 
@@ -40,7 +40,9 @@ def _saying_what_is_kept(out: str) -> Iterator[None]:
     default=None,
     help="Make this share of --train the test split; adding stories moves no old one.",
 )
-@click.option("--out", metavar="DIR", default="release", show_default=True, help="The release folder.")
+@click.option(
+    "--out", metavar="DIR", default="release", show_default=True, help="The release folder, or its URL (s3://…)."
+)
 @click.option("--check", is_flag=True, help="Write nothing; fail when DIR is stale in rows, schema or card.")
 @click.option("--force", is_flag=True, help="Write even where README.md or data/ in DIR is not ours.")
 @click.option("--resume", is_flag=True, help="Keep what a stopped build of the same stories finished.")
@@ -62,6 +64,9 @@ def build(
         raise click.UsageError("--test and --test-fraction exclude each other.")
     if not train and (test or test_fraction):
         raise click.UsageError("--test and --test-fraction need --train.")
+
+    if "://" in out and (check or resume):
+        raise click.UsageError("--check and --resume need a folder of this machine.")
 
     from .. import release
 
