@@ -1,8 +1,9 @@
 """Cat stories as an Alpaca dataset: read, map, load, release, publish.
 
 A line of JSONL becomes a story (`sources`, `exact`, `stories`), a story becomes a row (`formats`), rows become a file
-(`writing`, `conversion`), a release folder (`card`, `release`) or a `datasets.Dataset` (`builder`); `checks` tells how
-good the stories are. Each module imports only from those before it.
+(`writing`, `conversion`), shards (`ranges`, `sharding`), a release folder (`card`, `manifest`, `remote`, `release`) or
+a `datasets.Dataset` (`builder`); `checks` tells how good the stories are, `forecast` what a build will take. Each
+module imports only from those before it.
 
 This folder is itself a dataset repository: it holds what `cats-alpaca build` makes of the packaged stories. So
 `load_dataset(cats_alpaca.path())` needs none of this code, and any `datasets` version can do it.
@@ -23,8 +24,9 @@ from .errors import CatsAlpacaError, ReleaseError, SourceError, StoriesError
 if TYPE_CHECKING:
     from .builder import CatsAlpaca, load_dataset, prepare
     from .checks import Finding, check
-    from .conversion import convert
+    from .conversion import convert, convert_to_folder
     from .exact import Keys, Problem
+    from .forecast import estimate
     from .release import build, check_release
     from .stories import ALPACA, STORIES, Report, read_stories
 
@@ -45,6 +47,8 @@ __all__ = [
     "check",
     "check_release",
     "convert",
+    "convert_to_folder",
+    "estimate",
     "load_dataset",
     "path",
     "prepare",
@@ -59,6 +63,8 @@ _HOMES = {
     "Finding": "checks",
     "check": "checks",
     "convert": "conversion",
+    "convert_to_folder": "conversion",
+    "estimate": "forecast",
     "Keys": "exact",
     "Problem": "exact",
     "ALPACA": "stories",

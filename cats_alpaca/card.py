@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,9 +71,12 @@ def shards(folder: Path, config: str, split: str) -> list[Path]:
 
 def read_facts(folder: Path) -> dict[str, dict[str, SplitFacts]]:
     """Read what every config and split of a release folder holds."""
-    facts = {
-        config: {split: _facts(shards(folder, config, split)) for split in ("train", "test")} for config in CONFIGS
-    }
+    places = [(config, split) for config in CONFIGS for split in ("train", "test")]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # hashing and unpacking need no lock of the interpreter
+        found = threads.map(lambda place: _facts(shards(folder, *place)), places)
+        facts: dict[str, dict[str, SplitFacts | None]] = {config: {} for config in CONFIGS}
+        for (config, split), one in zip(places, found, strict=True):
+            facts[config][split] = one
     return {config: {split: found for split, found in splits.items() if found} for config, splits in facts.items()}
 
 
@@ -83,8 +88,14 @@ def _facts(files: list[Path]) -> SplitFacts | None:
         rows=sum(footer.num_rows for footer in footers),
         data_bytes=sum(footer.row_group(i).total_byte_size for footer in footers for i in range(footer.num_row_groups)),
         file_bytes=sum(file.stat().st_size for file in files),
-        digest=_digest(batch for file in files for batch in pq.ParquetFile(file).iter_batches()),
+        digest=_digest(batch for file in files for batch in _batches(file)),
     )
+
+
+def _batches(file: Path) -> Iterator[pa.RecordBatch]:
+    """Read a little at a time; as Arrow does it by itself, it reads ahead, which takes hundreds of MB."""
+    with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as opened:
+        yield from opened.iter_batches(batch_size=4096, use_threads=False)
 
 
 def _digest(batches: Iterator[pa.RecordBatch]) -> str:

@@ -230,6 +230,7 @@ def _write_data(
         outcomes = list(tell(portions, made, folder, report, reading.get("on_problem")))
     report.close((one.file for portion in portions for one in portion.ranges), strict=not reading.get("on_problem"))
     _refuse_empty_splits(portions, outcomes)
+    pa.default_memory_pool().release_unused()  # the threads are gone, and what they were working with
     name_shards((shard for outcome in outcomes for shard in outcome.shards), folder, data.joinpath)
 
 

@@ -365,8 +365,15 @@ def make_portions(
         partial(make, number, portion, work, folder, at_work=at_work, on_block=on_block, progress=tell_progress)
         for number, portion in enumerate(portions)
     ]
-    # A portion keeps a reading thread and one for each config busy; more at a time would only take more memory.
-    yield from in_threads(tasks, -(-threads // len(work.configs)), stopped)
+    yield from in_threads(tasks, portions_at_once(threads, work), stopped)
+
+
+def portions_at_once(threads: int, work: Work) -> int:
+    """Say how many portions keep so many processors busy; more at a time would only take more memory.
+
+    Each has a thread that reads and one for each config.
+    """
+    return -(-threads // len(work.configs))
 
 
 def in_threads(

@@ -14,6 +14,7 @@ from .build import build
 from .check import check
 from .convert import convert
 from .place import prepare, print_path
+from .plan import plan
 from .reading import show_problems
 
 
@@ -49,5 +50,5 @@ def main() -> None:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
-for _command in (convert, build, check, prepare, print_path):
+for _command in (convert, build, plan, check, prepare, print_path):
     main.add_command(_command)

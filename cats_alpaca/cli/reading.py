@@ -52,15 +52,16 @@ def _size(value: str) -> int:
     return size
 
 
+SHARD_SIZE = click.option(
+    "--max-shard-size",
+    metavar="SIZE",
+    type=_size,
+    default="500MB",
+    show_default=True,
+    help="How much JSONL becomes one shard; doubled until there are at most 100 files.",
+)
 SHARDS = (
-    click.option(
-        "--max-shard-size",
-        metavar="SIZE",
-        type=_size,
-        default="500MB",
-        show_default=True,
-        help="How much JSONL becomes one shard; doubled until there are at most 100 files.",
-    ),
+    SHARD_SIZE,
     click.option(
         "--threads",
         metavar="N",
