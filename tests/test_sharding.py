@@ -267,6 +267,7 @@ def kill_and_resume(sources: list[str], out: Path, delay: float) -> bool:
 
 @pytest.mark.slow
 def test_a_build_killed_at_any_moment_resumes_to_the_same_bytes(sources: list[str], tmp_path: Path) -> None:
+    # CATS_ALPACA_KILLS=50 pytest -k killed tests/test_sharding.py
     command = [sys.executable, "-c", BUILD, *sources]
     started = time.monotonic()
     subprocess.run([*command, str(tmp_path / "whole")], check=True)

@@ -3,9 +3,9 @@
     pip install '.[bench]'
     python tests/benchmarks/scale.py [--gb 0.25 1 4 8] [--cores 1 2] [--runs 3] [--plot scale.png] [--build]
 
-Whole processes, imports included, are run in turn and kept to so many cores by the system. All write Parquet with zstd at
-level 1. The limit is (processor seconds of parsing alone + processor seconds of writing alone) / cores, both measured
-in this run on the smallest size, without start and reading of the disk. `--build` adds a release of four configs.
+Whole processes, imports included, are run in turn and kept to so many cores by the system. All write Parquet with zstd
+at level 1. The limit is (processor seconds of parsing alone + processor seconds of writing alone) / cores, both
+measured in this run on the smallest size, without start. `--build` adds a release of four configs.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def plot(rows: list[Row], file: str) -> None:
     for number, name in enumerate(names):
         for cores, style in zip(sorted({row.cores for row in rows}), (":", "-", "--"), strict=False):
             ours = sorted((row for row in rows if (row.name, row.cores) == (name, cores)), key=lambda row: row.gb)
-            label, sizes = f"{name}, {cores} cores", [row.gb for row in ours]
+            label, sizes = f"{name}, {cores} core{'s' * (cores > 1)}", [row.gb for row in ours]
             how = {"color": f"C{number}", "linestyle": style, "marker": "o", "label": label}
             axes[0].plot(sizes, [row.gb * 1000 / row.seconds for row in ours], **how)
             axes[1].plot(sizes, [row.memory for row in ours], **how)
