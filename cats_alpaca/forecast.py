@@ -19,7 +19,7 @@ from .stories import MAX_LINE_BYTES, STORIES
 
 _SPOTS = 4
 _SPOT_BYTES = 2 * BLOCK_BYTES
-_PARALLEL = 0.85  # of the processors' time is used: measured on two, benchmarks/scale.py
+_PARALLEL = 0.85  # of the processors' time is used: the README's table, processor seconds by seconds by two
 
 
 @dataclass(frozen=True)
