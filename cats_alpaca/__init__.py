@@ -1,9 +1,9 @@
 """Cat stories as an Alpaca dataset: read, map, load, release, publish.
 
 A line of JSONL becomes a story (`sources`, `exact`, `stories`), a story becomes a row (`formats`), rows become a file
-(`writing`, `conversion`), a release folder (`card`, `release`) or a `datasets.Dataset` (`builder`); `checks` tells how
-good the stories are, `feedback` makes stories of what people live through. Each module imports only from those before
-it.
+(`writing`, `conversion`), shards (`ranges`, `sharding`), a release folder (`card`, `manifest`, `remote`, `release`), a
+`datasets.Dataset` (`builder`) or a commit on the Hub (`hub`). `checks` tells how good the stories are, `forecast` what
+a build will take; `feedback` makes stories of what people live through. Each module imports only from those before it.
 
 This folder is itself a dataset repository: it holds what `cats-alpaca build` makes of the packaged stories. So
 `load_dataset(cats_alpaca.path())` needs none of this code, and any `datasets` version can do it.
@@ -24,8 +24,9 @@ from .errors import CatsAlpacaError, HubError, ReleaseError, SourceError, Storie
 if TYPE_CHECKING:
     from .builder import CatsAlpaca, load_dataset, prepare
     from .checks import Finding, check
-    from .conversion import convert
+    from .conversion import convert, convert_to_folder
     from .exact import Keys, Problem
+    from .forecast import estimate
     from .hub import Plan, Push, plan_push, push_to_hub
     from .release import build, check_release
     from .stories import ALPACA, STORIES, Report, read_stories
@@ -50,6 +51,8 @@ __all__ = [
     "check",
     "check_release",
     "convert",
+    "convert_to_folder",
+    "estimate",
     "load_dataset",
     "path",
     "plan_push",
@@ -66,6 +69,8 @@ _HOMES = {
     "Finding": "checks",
     "check": "checks",
     "convert": "conversion",
+    "convert_to_folder": "conversion",
+    "estimate": "forecast",
     "Keys": "exact",
     "Problem": "exact",
     "ALPACA": "stories",

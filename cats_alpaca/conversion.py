@@ -6,6 +6,8 @@ import base64
 import codecs
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from json.encoder import encode_basestring_ascii as quoted
@@ -17,6 +19,10 @@ import pyarrow as pa
 from .errors import StoriesError
 from .exact import Problem
 from .formats import CONFIGS, DEFAULT_CONFIG
+from .ranges import SHARD_BYTES, most_portions, plan_portions
+from .remote import to_any_folder
+from .sharding import Work, make_portions, name_shards, processors, tell
+from .sources import find_files
 from .stories import Report, read_stories
 from .writing import ParquetFile, whole_file
 
@@ -79,6 +85,85 @@ def convert(
         )
         write_rows(map(to_rows, stories), schema, stream)
     return report
+
+
+@to_any_folder("folder")
+def convert_to_folder(
+    sources: str | Iterable[str],
+    folder: str | Path,
+    *,
+    config: str = DEFAULT_CONFIG,
+    max_shard_size: int = SHARD_BYTES,
+    threads: int | None = None,
+    report: Report | None = None,
+    on_problem: Callable[[Problem], object] | None = None,
+    progress: Callable[[int], object] | None = None,
+    **reading: Any,
+) -> Report:
+    r"""Convert JSONL of questions and answers to a folder of Parquet shards, several at a time.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "cats.jsonl").write_text('{"question": "なぜ鳴く？", "answer": "朝です。"}\n', "utf-8")
+    >>> convert_to_folder(str(folder / "cats.jsonl"), folder / "rows").kept
+    1
+    >>> [file.name for file in (folder / "rows").iterdir()]
+    ['train-00000-of-00001.parquet']
+
+    Args:
+        sources: one or several paths, patterns or URLs.
+        folder: a path or a URL; gets `train-NNNNN-of-NNNNN.parquet`, which replace those of an earlier conversion;
+            nothing else in it is touched.
+        config: which rows to make.
+        max_shard_size: how many bytes of JSONL become one shard; doubled until there are fewer than a hundred.
+        threads: how many compute at the same time, which changes no byte; None is one a processor.
+        report: is filled with what became of the lines.
+        on_problem: is called with every bad line's problem, in order; without it, a bad line is an error.
+        progress: is called with the number of bytes that were read since the last call, before decompression.
+        **reading: what else `read_stories` takes: `keys`, `encoding`, `max_line_bytes`, `block_bytes`.
+
+    Returns:
+        The report: lines read, kept and rejected.
+
+    Raises:
+        StoriesError: when there are bad lines and no `on_problem`, or no stories at all; the folder is untouched then.
+        SourceError: when a source cannot be read; the folder is untouched then, too.
+        OSError: when the folder cannot be written.
+    """
+    report, folder, files = Report() if report is None else report, Path(folder), find_files(sources)
+    portions, shard_bytes = plan_portions(
+        [("train", file) for file in files],
+        encoding=reading.get("encoding"),
+        shard_bytes=max_shard_size,
+        most=most_portions(1, 1),
+    )
+    work = Work((config,), shard_bytes, keep_problems=on_problem is not None, **reading)
+    with _folder_inside(folder) as inside:
+        made = make_portions(portions, work, inside, threads=threads or processors(), progress=progress)
+        with closing(made):
+            outcomes = list(tell(portions, made, inside, report, on_problem))
+        report.close(files, strict=on_problem is None)
+        shards = (shard for outcome in outcomes for shard in outcome.shards)
+        named = name_shards(shards, inside, lambda config: inside)
+        for stale in folder.glob("train-[0-9]*-of-[0-9]*.parquet"):
+            stale.unlink()
+        for file in named:
+            file.replace(folder / file.name)
+    return report
+
+
+@contextmanager
+def _folder_inside(folder: Path) -> Iterator[Path]:
+    """Make a hidden folder in a folder; remove it, and the folder if it is new and stayed empty."""
+    was_there = folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    inside = Path(tempfile.mkdtemp(prefix=".convert-", dir=folder))
+    try:
+        yield inside
+    finally:
+        shutil.rmtree(inside, ignore_errors=True)
+        if not was_there and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 @contextmanager

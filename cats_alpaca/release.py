@@ -6,24 +6,31 @@ The folder is what a Hub repository will hold, and `datasets.load_dataset` of an
 from __future__ import annotations
 
 import hashlib
+import os
+import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from . import card
 from .card import Fields, SplitFacts, pictures, read_facts, shards, tokens
 from .card.fields import PACKAGED as PACKAGED_FIELDS
 from .card.numbers import count
-from .errors import ReleaseError
+from .errors import ReleaseError, StoriesError
 from .formats import CONFIGS, FEEDBACK_CONFIGS, SCHEMAS, turns_to_stories
-from .stories import PACKAGED, read_stories
+from .manifest import Manifest
+from .ranges import SHARD_BYTES, Portion, most_portions, plan_portions
+from .remote import to_any_folder
+from .sharding import Outcome, Shard, Work, make_portions, name_shards, processors, tell
+from .sources import find_files
+from .stories import PACKAGED, Refuse, Report
 from .writing import ParquetFile
 
 if TYPE_CHECKING:
@@ -31,9 +38,11 @@ if TYPE_CHECKING:
 
 Facts = dict[str, dict[str, SplitFacts]]
 
-SHARD_BYTES = 500 << 20
+UNFINISHED = ".build-unfinished"
+"""The hidden folder in a release folder where a build writes; what a stopped one finished stays there."""
 
 
+@to_any_folder("out")
 def build(
     train: str | Iterable[str] | None = None,
     test: str | Iterable[str] | None = None,
@@ -43,6 +52,9 @@ def build(
     feedback: str | Path | None = None,
     force: bool = False,
     fields: Mapping[str, object] | None = None,
+    max_shard_size: int = SHARD_BYTES,
+    threads: int | None = None,
+    resume: bool = False,
     **reading: Any,
 ) -> Facts:
     """Write the release folder of some stories, or leave what was there as it was.
@@ -58,7 +70,7 @@ def build(
     Args:
         train: the sources of the train split; None is the packaged stories, both splits.
         test: the sources of the test split.
-        out: the folder, made when it is not there.
+        out: the folder, made when it is not there; or a URL that `fsspec` can write to.
         test_fraction: the share of the train sources that becomes the test split, between 0 and 1. A hash of the
             question decides, so that new stories move no old one, and one question's stories stay together.
         feedback: a feedback store: what both consents are given for today joins the train split, and nothing that was
@@ -67,6 +79,10 @@ def build(
         fields: what the card says that no program can know, such as `title`, `license` and `language`; see
             `cats_alpaca.card.fields`. They are added to what the card in the folder says already; an empty one is
             taken away. The packaged stories have theirs, in `stories/card.yaml`.
+        max_shard_size: how many bytes of JSONL become one shard; doubled until there are at most a hundred files.
+        threads: how many compute at the same time, which changes no byte of the result; None is one a processor.
+        resume: keep what a stopped build finished, where lines, options and code are the same; what it is made of
+            again gives the same bytes.
         **reading: what `read_stories` takes: `keys`, `encoding`, `max_line_bytes`, `report`, `on_problem`, `progress`.
 
     Returns:
@@ -80,17 +96,27 @@ def build(
         FeedbackError: when the feedback store cannot be used; nothing is written then.
     """
     given = _collect(feedback) if feedback is not None else None
-    facts = _build(train, test, Path(out), test_fraction, given, force, fields, reading)
+    how = _How(test_fraction, max_shard_size, threads or processors(), resume)
+    facts = _build(train, test, Path(out), how, given, force, fields, reading)
     if feedback is not None and given is not None:
         _remember(feedback, facts, given)
     return facts
+
+
+class _How(NamedTuple):
+    """How sources become shards."""
+
+    test_fraction: float
+    max_shard_size: int
+    threads: int
+    resume: bool = False
 
 
 def _build(
     train: str | Iterable[str] | None,
     test: str | Iterable[str] | None,
     out: Path,
-    test_fraction: float,
+    how: _How,
     given: Given | None,
     force: bool,
     fields: Mapping[str, object] | None,
@@ -99,12 +125,8 @@ def _build(
     if not force:
         _refuse_foreign(out)
     told = _told(out, train, fields)
-    with _workshop(out) as folder:
-        if given:
-            reading = {**reading, "refuse": given.refuse}
-        _write_data(folder, _splits(train, test, test_fraction, given, reading))
-        if given:
-            _write_feedback(folder, given.turns)
+    with _workshop(out, how.resume) as (folder, shards_folder):
+        _write_data(shards_folder, folder / "data", _sources(train, test), how, given, reading)
         facts = read_facts(folder)
         pictures.draw(folder, count(folder))
         (folder / "README.md").write_text(_card(folder, facts, out, told), "utf-8", newline="\n")
@@ -120,6 +142,8 @@ def check_release(
     test_fraction: float = 0.0,
     feedback: str | Path | None = None,
     fields: Mapping[str, object] | None = None,
+    max_shard_size: int = SHARD_BYTES,
+    threads: int | None = None,
     **reading: Any,
 ) -> None:
     """Compare a release folder with what `build` would make of the stories today: rows, schema, card and pictures.
@@ -133,7 +157,8 @@ def check_release(
     out = Path(out)
     with tempfile.TemporaryDirectory() as folder:
         given = _collect(feedback) if feedback is not None else None
-        fresh = _build(train, test, Path(folder), test_fraction, given, False, fields, reading)
+        how = _How(test_fraction, max_shard_size, threads or processors())
+        fresh = _build(train, test, Path(folder), how, given, False, fields, reading)
         try:
             found = read_facts(out)
             stale = [*_stale_data(out, found, fresh), *_stale_card(out, found, _told(out, train, fields))]
@@ -230,99 +255,134 @@ def _refuse_foreign(out: Path) -> None:
 
 
 @contextmanager
-def _workshop(out: Path) -> Iterator[Path]:
-    """Give a folder inside the release folder to write in; remove it, and a release folder that stayed empty."""
+def _workshop(out: Path, resume: bool) -> Iterator[tuple[Path, Path]]:
+    """Give two folders inside the release folder, for what will be installed and for shards; remove them afterwards.
+
+    A release folder that stayed empty goes, too. The shards stay when a build breaks off that has finished some, and
+    the next build says whether it goes on with them.
+    """
     was_there = out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".build-", dir=out))
+    folder = out / UNFINISHED
+    with _locked(out):
+        keep = False
+        try:
+            if not resume:
+                shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder / "release", ignore_errors=True)
+            for part in ("release", "shards"):
+                (folder / part).mkdir(parents=True, exist_ok=True)
+            yield folder / "release", folder / "shards"
+        except (StoriesError, ReleaseError):
+            raise
+        except BaseException:
+            keep = (folder / "shards" / "manifest.json").exists()
+            raise
+        finally:
+            if not keep:
+                shutil.rmtree(folder, ignore_errors=True)
+            if not was_there and not any(out.iterdir()):
+                out.rmdir()
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Keep other builds out of a release folder; the system lets go of it when the process ends, however it does."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    folder = os.open(out, os.O_RDONLY)
     try:
-        yield folder
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise ReleaseError(f"{out} is being built by another process; wait for it, or name another --out") from None
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if not was_there and not any(out.iterdir()):
-            out.rmdir()
+        os.close(folder)
 
 
-def _splits(
-    train: str | Iterable[str] | None,
-    test: str | Iterable[str] | None,
-    test_fraction: float,
-    given: Given | None,
-    reading: dict[str, Any],
-) -> Iterator[tuple[str, pa.RecordBatch]]:
+def _sources(train: str | Iterable[str] | None, test: str | Iterable[str] | None) -> list[tuple[str, str]]:
+    """Give every file with its split."""
     if train is None:
         train, test = PACKAGED["train"], PACKAGED["test"]
-    for batch in read_stories(train, **reading):
-        if test_fraction:
-            in_test = pa.array([_hash(question) < test_fraction for question in batch["question"].to_pylist()])
-            yield "test", batch.filter(in_test)
-            batch = batch.filter(pc.invert(in_test))
-        yield "train", batch
-    if given:
-        yield "train", turns_to_stories(given.turns)
-    found = False
-    for batch in read_stories(test, **reading) if test else ():
-        found = True
-        yield "test", batch
-    if test and not found:
+    return [("train", file) for file in find_files(train)] + [("test", file) for file in find_files(test or ())]
+
+
+def work_of(configs: tuple[str, ...], shard_bytes: int, *, test_fraction: float = 0.0, **reading: Any) -> Work:
+    """Take from the reading options what decides the bytes."""
+    names = {"keys", "encoding", "max_line_bytes", "block_bytes", "refused"} & reading.keys()
+    options = {name: reading[name] for name in names}
+    return Work(configs, shard_bytes, test_fraction, keep_problems=reading.get("on_problem") is not None, **options)
+
+
+def _write_data(
+    folder: Path,
+    data: Path,
+    sources: list[tuple[str, str]],
+    how: _How,
+    given: Given | None,
+    reading: dict[str, Any],
+) -> None:
+    portions, shard_bytes = plan_portions(
+        sources,
+        encoding=reading.get("encoding"),
+        shard_bytes=how.max_shard_size,
+        most=most_portions(len(CONFIGS), 2 if how.test_fraction else 1),
+    )
+    # What may leave a feedback store is another question at every moment: what was made before is not kept.
+    refused = {"refused": secrets.token_hex(8)} if given else {}
+    work = work_of(tuple(CONFIGS), shard_bytes, test_fraction=how.test_fraction, **reading, **refused)
+    outcomes = _make(folder, portions, work, how.threads, given.refuse if given else None, reading)
+    _refuse_empty_splits(portions, outcomes)
+    pa.default_memory_pool().release_unused()  # the threads are gone, and what they were working with
+    made = [shard for outcome in outcomes for shard in outcome.shards]
+    name_shards([*made, *(_write_feedback(folder, given.turns) if given else ())], folder, data.joinpath)
+
+
+def _make(
+    folder: Path,
+    portions: list[Portion],
+    work: Work,
+    threads: int,
+    refuse: Refuse | None,
+    reading: dict[str, Any],
+) -> list[Outcome]:
+    report = reading.get("report") or Report()
+    made = make_portions(
+        portions,
+        work,
+        folder,
+        threads=threads,
+        refuse=refuse,
+        progress=reading.get("progress"),
+        make=Manifest(folder, work).make_portion,
+    )
+    with closing(made):
+        outcomes = list(tell(portions, made, folder, report, reading.get("on_problem")))
+    report.close((one.file for portion in portions for one in portion.ranges), strict=not reading.get("on_problem"))
+    return outcomes
+
+
+def _refuse_empty_splits(portions: list[Portion], outcomes: list[Outcome]) -> None:
+    found = {shard.split for outcome in outcomes for shard in outcome.shards}
+    if "train" not in found:
+        raise ReleaseError("no story is left for the train split; choose a smaller --test-fraction")
+    if "test" not in found and any(portion.split == "test" for portion in portions):
         raise ReleaseError("the test sources hold no stories; name others, or leave --test out")
 
 
-def _hash(question: str) -> float:
-    """Turn a text into a number between 0 and 1, the same for ever.
-
-    >>> _hash("なぜ鳴くの？") == _hash("なぜ鳴くの？"), 0 <= _hash("なぜ") < 1
-    (True, True)
-    """
-    return int.from_bytes(hashlib.sha256(question.encode()).digest()[:6], "big") / 2**48
-
-
-def _write_data(folder: Path, batches: Iterable[tuple[str, pa.RecordBatch]]) -> None:
-    with ExitStack() as stack:
-        writers: dict[tuple[str, str], _Shards] = {}
-        for split, batch in batches:
-            for config, (schema, to_rows) in CONFIGS.items() if batch.num_rows else ():
-                if (config, split) not in writers:
-                    writers[config, split] = stack.enter_context(_Shards(folder / "data" / config, split, schema))
-                writers[config, split].write(to_rows(batch))
-    if not any(split == "train" for _, split in writers):
-        raise ReleaseError("no story is left for the train split; choose a smaller --test-fraction")
-
-
-def _write_feedback(folder: Path, turns: pa.RecordBatch) -> None:
-    for config, (schema, to_rows) in FEEDBACK_CONFIGS.items():
-        if (rows := to_rows(turns)).num_rows:
-            with _Shards(folder / "data" / config, "train", schema) as files:
-                files.write(rows)
-
-
-class _Shards:
-    """Writes one split of one config, in files of bounded size."""
-
-    def __init__(self, folder: Path, split: str, schema: pa.Schema) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.split, self.schema = folder, split, schema
-        self.names: list[Path] = []
-        self.file = self._open_next()
-
-    def __enter__(self) -> _Shards:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Close the last file and give all their final names, now that it is known how many there are."""
-        self.file.__exit__(*error)
-        for number, name in enumerate(self.names):
-            name.rename(self.folder / f"{self.split}-{number:05d}-of-{len(self.names):05d}.parquet")
-
-    def write(self, rows: pa.RecordBatch) -> None:
-        if self.file.nbytes and self.file.nbytes + rows.nbytes > SHARD_BYTES:
-            self.file.__exit__()
-            self.file = self._open_next()
-        self.file.write(rows)
-
-    def _open_next(self) -> ParquetFile:
-        self.names.append(self.folder / f"{self.split}-{len(self.names):05d}.parquet")
-        return ParquetFile(self.names[-1], self.schema, by_content=True)
+def _write_feedback(folder: Path, turns: pa.RecordBatch) -> Iterator[Shard]:
+    """Write what the feedback store gives: a shard more of every config, and the configs that only it has."""
+    stories = turns_to_stories(turns)
+    for config, (schema, to_rows) in {**CONFIGS, **FEEDBACK_CONFIGS}.items():
+        rows = to_rows(stories if config in CONFIGS else turns)
+        if rows.num_rows:
+            (folder / config).mkdir(parents=True, exist_ok=True)
+            with ParquetFile(folder / config / "train.feedback.parquet", schema, by_content=True) as file:
+                file.write(rows)
+            yield Shard(config, "train", f"{config}/train.feedback.parquet")
 
 
 def _install(made: Path, out: Path) -> None:

@@ -12,9 +12,9 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -67,6 +67,11 @@ class Block:
     def cut(self) -> bool:
         """Say whether this is a line that is too long, of which only the head is here."""
         return self.size > len(self.raw)
+
+    @property
+    def next_line(self) -> int:
+        """The number of the line after these."""
+        return self.line + len(self.newlines) + self.cut
 
     def lines(self) -> Iterator[tuple[int, int, bytes]]:
         r"""Give every line as its number, its offset and its bytes without the `\n`.
@@ -131,8 +136,10 @@ def read_blocks(
     max_line_bytes: int,
     block_bytes: int,
     progress: Callable[[int], object] | None = None,
+    start: int = 0,
+    stop: int | None = None,
 ) -> Iterator[Block]:
-    """Read one source as blocks of whole lines.
+    """Read one source, or a range of it, as blocks of whole lines.
 
     Args:
         file: a path, any URL that `fsspec` opens, or `-` for standard input; gzip, bzip2, xz and zstd are recognized.
@@ -140,18 +147,30 @@ def read_blocks(
         max_line_bytes: a line longer than this comes as a block of its own, cut.
         block_bytes: how many bytes to read at a time.
         progress: is called with the number of bytes that were read since the last call, before decompression.
+        start: the offset of the line to begin with, in a file that `Look.splittable` says can be read in ranges; it is
+            line 1 then.
+        stop: the offset of the first line to leave out; None is the file's end.
 
     Raises:
         SourceError: when the file cannot be opened or read, or the encoding is not known.
     """
+    with _explained(file), _open(file) as stream:
+        content = _decompressed(stream) if start == 0 else stream
+        if start:
+            content.seek(start)
+        done = start
+        for block in _split(_limited(content, start, stop), file, encoding, max_line_bytes, block_bytes, start):
+            yield block
+            if progress and stream.seekable():
+                progress(stream.tell() - done)
+                done = stream.tell()
+
+
+@contextmanager
+def _explained(file: str) -> Iterator[None]:
+    """Turn what goes wrong with a source into a sentence that names it."""
     try:
-        with _open(file) as stream:
-            done = 0
-            for block in _split(_decompressed(stream), file, encoding, max_line_bytes, block_bytes):
-                yield block
-                if progress and stream.seekable():
-                    progress(stream.tell() - done)
-                    done = stream.tell()
+        yield
     except SourceError:
         raise
     except FileNotFoundError:
@@ -163,6 +182,51 @@ def read_blocks(
         if "://" not in file and not isinstance(error, _UNREADABLE):
             raise
         raise SourceError(f"{file}: cannot be read: {error or type(error).__name__}") from error
+
+
+class Look(NamedTuple):
+    """What a source is, before it is read.
+
+    Attributes:
+        size: its bytes as stored; None where nobody knows, as of standard input.
+        splittable: whether it can be read in ranges: no compression, a size, and newlines of one byte.
+        compressed: whether it is compressed.
+    """
+
+    size: int | None
+    splittable: bool
+    compressed: bool
+
+
+def look_at(file: str, encoding: str | None) -> Look:
+    """Look at a source's first bytes and its size; standard input and pipes stay untouched.
+
+    Raises:
+        SourceError: when the file cannot be opened or read, or the encoding is not known.
+    """
+    if file == "-" or (os.path.exists(file) and not os.path.isfile(file) and not os.path.isdir(file)):
+        return Look(None, False, False)
+    with _explained(file), _open(file) as stream:
+        head = stream.read(_MAGIC_BYTES)
+        name, _ = _encoding(head, encoding)
+        compressed = any(head.startswith(magic) for magic in _DECOMPRESS)
+        size = stream.seek(0, io.SEEK_END) if stream.seekable() else None
+        return Look(size, size is not None and not compressed and len("\n".encode(name)) == 1, compressed)
+
+
+def find_line_starts(file: str, offsets: Iterable[int]) -> list[int]:
+    """Give, for each offset, that of the first line that starts there or later; the file's size where none does."""
+    starts = []
+    with _explained(file), _open(file) as stream:
+        for offset in offsets:
+            at = stream.seek(max(offset - 1, 0))
+            while offset and (chunk := stream.read(_FIRST_BYTES)):
+                newline = chunk.find(b"\n")
+                at += newline + 1 if newline >= 0 else len(chunk)
+                if newline >= 0:
+                    break
+            starts.append(at)
+    return starts
 
 
 def _open(file: str) -> AbstractContextManager[IO[bytes]]:
@@ -196,6 +260,22 @@ def _zstd(stream: IO[bytes]) -> IO[bytes]:
     return decompressed
 
 
+class _Limited:
+    """A stream that ends early: where a range stops."""
+
+    def __init__(self, stream: IO[bytes], left: int) -> None:
+        self.stream, self.left = stream, left
+
+    def read(self, size: int) -> bytes:
+        chunk = self.stream.read(min(size, self.left))
+        self.left -= len(chunk)
+        return chunk
+
+
+def _limited(stream: IO[bytes], start: int, stop: int | None) -> IO[bytes]:
+    return stream if stop is None else cast(IO[bytes], _Limited(stream, stop - start))
+
+
 _DECOMPRESS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
     b"\x1f\x8b": lambda stream: cast(IO[bytes], gzip.GzipFile(fileobj=stream)),
     b"BZh": bz2.BZ2File,
@@ -220,13 +300,14 @@ def _encoding(head: bytes, encoding: str | None) -> tuple[str, int]:
 
 
 def _split(
-    stream: IO[bytes], file: str, encoding: str | None, max_line_bytes: int, block_bytes: int
+    stream: IO[bytes], file: str, encoding: str | None, max_line_bytes: int, block_bytes: int, start: int
 ) -> Iterator[Block]:
     chunk = stream.read(max(min(block_bytes, _FIRST_BYTES), 4))  # a byte-order mark at least
-    name, byte = _encoding(chunk, encoding)
+    # In the middle of a file, there is no byte-order mark; what looks like one is a character.
+    name, mark = _encoding(b"" if start else chunk, encoding)
     width = len("\n".encode(name))
-    line, rest = 1, b""
-    chunk = chunk[byte:] or stream.read(block_bytes)
+    line, byte, rest = 1, start + mark, b""
+    chunk = chunk[mark:] or stream.read(block_bytes)
     while chunk:
         if width > 1:  # a character may be cut between two chunks
             rest, chunk = b"", rest + chunk
@@ -244,7 +325,7 @@ def _split(
             yield Block(file, line, byte, head, name, newlines[:0], size)
             line, byte, rest = line + 1, byte + size + width, b""
         # Small blocks first, so that whoever waits for them can begin.
-        chunk = chunk or stream.read(min(block_bytes, byte + _FIRST_BYTES))
+        chunk = chunk or stream.read(min(block_bytes, byte - start + _FIRST_BYTES))
     if rest:
         yield Block(file, line, byte, rest, name, find_newlines(rest, name), len(rest))
 

@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +15,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROW_GROUP_BYTES = 8 << 20
+
+_PART_BYTES = 32 << 20  # of an upload: an object has at most ten thousand parts
+
+
+@contextmanager
+def _whole_object(url: str) -> Iterator[IO[bytes]]:
+    """Write behind a URL: what is sent gets its name at the end, or is thrown away."""
+    import fsspec
+
+    stream = None
+    try:
+        files, path = fsspec.core.url_to_fs(url)
+        stream = files.open(path, "wb", block_size=_PART_BYTES, autocommit=False)
+        yield stream
+        stream.close()
+        stream.commit()
+    except BaseException as error:
+        if stream is not None:
+            with suppress(Exception):  # what went wrong first is what counts
+                stream.discard()
+            stream.closed = True  # or it would be sent when it is collected
+        if type(error).__module__.partition(".")[0] in ("builtins", "pyarrow", __package__):
+            raise
+        # Behind a URL stands somebody's file system, with exceptions of its own.
+        raise OSError(errno.EIO, f"it cannot be written: {error or type(error).__name__}", url) from error
 
 
 @contextmanager
@@ -30,6 +55,10 @@ def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
     >>> file.read_bytes()
     b'meow'
     """
+    if "://" in str(path):
+        with _whole_object(str(path)) as stream:
+            yield stream
+        return
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         with open(path, "wb") as stream:  # a device or a pipe, which nothing may replace
             yield stream
@@ -109,8 +138,8 @@ class ParquetFile:
 
     def __exit__(self, *error: object) -> None:
         # Closed in any case, while the stream is open: else pyarrow tries it when the writer is collected, and fails.
-        if not any(error) and self._waiting:
-            self._write_row_group()
+        if not any(error):
+            self.flush()
         self._writer.close()
 
     def write(self, rows: pa.RecordBatch) -> None:
@@ -120,9 +149,12 @@ class ParquetFile:
         self.nbytes += rows.nbytes
         # The first row groups are smaller, so that compressing begins while the first blocks are being read.
         if self._waiting_bytes >= min(ROW_GROUP_BYTES, max(self.nbytes // 2, 1 << 20)):
-            self._write_row_group()
+            self.flush()
 
-    def _write_row_group(self) -> None:
+    def flush(self) -> None:
+        """Write what waits as a row group."""
+        if not self._waiting:
+            return
         table = pa.Table.from_batches(self._waiting)
         self._waiting, self._waiting_bytes = [], 0
         self._writer.write_table(table, row_group_size=table.num_rows)

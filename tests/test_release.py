@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from pathlib import Path
 
@@ -19,8 +18,6 @@ from cats_alpaca import (
     StoriesError,
     build,
     check_release,
-    read_stories,
-    release,
     writing,
 )
 from cats_alpaca.card import MARK, read_facts
@@ -99,10 +96,8 @@ def test_a_fraction_splits_by_content_so_that_new_stories_move_no_old_one(tmp_pa
 
 def test_shards_are_bounded_and_stale_ones_go(out: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write([{"question": f"{n}", "answer": "長い" * 50} for n in range(500)])
-    monkeypatch.setattr(release, "SHARD_BYTES", 20_000)
     monkeypatch.setattr(writing, "ROW_GROUP_BYTES", 5_000)
-    monkeypatch.setitem(vars(release), "read_stories", functools.partial(read_stories, block_bytes=5_000))
-    build(source, out=out)
+    build(source, out=out, max_shard_size=20_000, block_bytes=5_000)
     files = sorted((out / "data" / "alpaca").iterdir())
     assert [file.name for file in files] == [f"train-{n:05d}-of-{len(files):05d}.parquet" for n in range(len(files))]
     assert len(files) > 5

@@ -15,6 +15,7 @@ from .check import check
 from .convert import convert
 from .feedback import feedback
 from .place import prepare, print_path
+from .plan import plan
 from .push import push
 from .reading import show_problems
 
@@ -51,5 +52,5 @@ def main() -> None:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
-for _command in (convert, build, check, push, feedback, prepare, print_path):
+for _command in (convert, build, plan, check, push, feedback, prepare, print_path):
     main.add_command(_command)

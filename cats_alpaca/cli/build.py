@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from .reading import BAD_LINES, READING, keep_apart, reading_stories, with_options
+from .reading import BAD_LINES, READING, SHARDS, keep_apart, reading_stories, with_options
+
+
+@contextmanager
+def _saying_what_is_kept(out: str) -> Iterator[None]:
+    """Say how a build that breaks off can go on."""
+    try:
+        yield
+    except BaseException:
+        from ..release import UNFINISHED
+
+        if "://" not in out and os.path.exists(folder := os.path.join(out, UNFINISHED)):
+            click.echo(f"{folder} keeps what is finished; go on with --resume", err=True)
+        raise
 
 
 @click.command(epilog="Example: cats-alpaca build --train cats.jsonl --test-fraction 0.1 --out release")
@@ -30,14 +45,17 @@ from .reading import BAD_LINES, READING, keep_apart, reading_stories, with_optio
     metavar="FILE",
     help="A feedback store: what may leave it joins the train split, and what was taken back is left out of all.",
 )
-@click.option("--out", metavar="DIR", default="release", show_default=True, help="The release folder.")
+@click.option(
+    "--out", metavar="DIR", default="release", show_default=True, help="The release folder, or its URL (s3://…)."
+)
 @click.option("--title", metavar="T", help="The card's title. [default: the name of DIR]")
 @click.option("--license", metavar="ID", help="The rows' licence, as the Hub names it: cc-by-4.0, mit, other.")
 @click.option("--language", metavar="CODE", multiple=True, help="A language of the rows: ja, en; may be repeated.")
 @click.option("--card-config", metavar="FILE", help="YAML or JSON with more of what the card shall say.")
 @click.option("--check", is_flag=True, help="Write nothing; fail when DIR is stale: rows, schema, card or pictures.")
 @click.option("--force", is_flag=True, help="Write even where README.md or data/ in DIR is not ours.")
-@with_options(*READING, *BAD_LINES)
+@click.option("--resume", is_flag=True, help="Keep what a stopped build of the same stories finished.")
+@with_options(*SHARDS, *READING, *BAD_LINES)
 def build(
     train: tuple[str, ...],
     test: tuple[str, ...],
@@ -47,6 +65,9 @@ def build(
     card_config: str | None,
     check: bool,
     force: bool,
+    resume: bool,
+    max_shard_size: int,
+    threads: int | None,
     **options: Any,
 ) -> None:
     """Make a release folder: a card, pictures and Parquet files, ready to load by path or to publish.
@@ -60,6 +81,9 @@ def build(
         raise click.UsageError("--test and --test-fraction need --train.")
     if not train and (said or card_config):
         raise click.UsageError("--title, --license, --language and --card-config need --train.")
+
+    if "://" in out and (check or resume):
+        raise click.UsageError("--check and --resume need a folder of this machine.")
 
     from .. import card, release
     from ..stories import REFUSALS
@@ -78,12 +102,15 @@ def build(
             "test_fraction": test_fraction or 0.0,
             "feedback": feedback,
             "fields": {**(card.read_fields(card_config) if card_config else {}), **said},
+            "max_shard_size": max_shard_size,
+            "threads": threads,
         }
         if check:
             release.check_release(**what, **reading)
             click.echo(f"{out} is up to date")
             return
-        facts = release.build(**what, force=force, **reading)
+        with _saying_what_is_kept(out):
+            facts = release.build(**what, force=force, resume=resume, **reading)
     if feedback:
         _show_feedback(feedback)
     if refused := {code: reading["report"].by_code[code] for code in REFUSALS if reading["report"].by_code[code]}:
@@ -97,9 +124,11 @@ def build(
 
 
 def _say_what_is_missing(readme: str) -> None:
+    import fsspec
+
     from .. import card
 
-    with open(readme, encoding="utf-8") as stream:
+    with fsspec.open(readme, "r", encoding="utf-8") as stream:
         told = card.told_by(stream.read())
     if "license" not in told:
         click.echo("The card names no licence, so push will refuse this release: build it with --license", err=True)

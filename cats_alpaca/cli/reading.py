@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -37,6 +38,35 @@ READING = (
         default=16 << 20,
         show_default=True,
         help="A longer line is a bad line.",
+    ),
+)
+
+
+def _size(value: str) -> int:
+    """Read a number of bytes as people write it: 500MB, 2GiB."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(i)?B?", value, re.IGNORECASE)
+    power = "KMGT".index(found[2].upper()) + 1 if found and found[2] else 0
+    size = int(float(found[1]) * (1024 if found[3] else 1000) ** power) if found else 0
+    if not size:
+        raise click.BadParameter(f"{value!r} is no size; write one like 500MB or 2GiB")
+    return size
+
+
+SHARD_SIZE = click.option(
+    "--max-shard-size",
+    metavar="SIZE",
+    type=_size,
+    default="500MB",
+    show_default=True,
+    help="How much JSONL becomes one shard; doubled until there are at most 100 files.",
+)
+SHARDS = (
+    SHARD_SIZE,
+    click.option(
+        "--threads",
+        metavar="N",
+        type=click.IntRange(min=1),
+        help="How many compute at the same time; changes no byte. [default: one a processor]",
     ),
 )
 BAD_LINES = (
