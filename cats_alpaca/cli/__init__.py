@@ -15,6 +15,7 @@ from .check import check
 from .convert import convert
 from .place import prepare, print_path
 from .reading import show_problems
+from .recipe import recipe
 
 
 class _Group(click.Group):
@@ -49,5 +50,5 @@ def main() -> None:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
-for _command in (convert, build, check, prepare, print_path):
+for _command in (convert, build, check, prepare, print_path, recipe):
     main.add_command(_command)
