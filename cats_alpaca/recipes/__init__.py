@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from . import guide
 
 MODEL = "tokyotech-llm/Llama-3.1-Swallow-8B-v0.2"
 """An example: a base of 8 billion parameters that was trained further on Japanese; Llama 3.1 to every trainer."""
@@ -51,6 +54,62 @@ RECIPES = {
         "a prompt beside a completion is masked by default (completion_only_loss)",
         "SFTTrainer adds the tokenizer's",
     ),
+    "axolotl": Recipe(
+        "Axolotl",
+        "axolotl.yaml",
+        "alpaca",
+        "axolotl",
+        "axolotl train train.yaml",
+        "train_on_inputs: false",
+        "the alpaca strategy adds the tokenizer's",
+    ),
+    "llama-factory": Recipe(
+        "LLaMA-Factory",
+        "llama-factory.yaml",
+        "alpaca",
+        "llamafactory bitsandbytes",
+        "llamafactory-cli train train.yaml",
+        "the prompt is masked by default (train_on_prompt: false)",
+        "the template adds Llama 3's <|eot_id|>",
+    ),
+    "torchtune": Recipe(
+        "torchtune",
+        "torchtune.yaml",
+        "alpaca",
+        "torch torchtune torchao",
+        "tune download {model} --output-dir {model} && tune run lora_finetune_single_device --config train.yaml",
+        "train_on_input: false (the default of alpaca_dataset is true); the short header of the answer's turn is trained",
+        "the tokenizer adds Llama 3's <|eot_id|>",
+        "meta-llama/Llama-3.1-8B",
+    ),
+    "litgpt": Recipe(
+        "LitGPT",
+        "litgpt.sh",
+        "alpaca",
+        "'litgpt[extra]' datasets bitsandbytes",
+        "sh train.sh",
+        "--data.mask_prompt true (the default is false)",
+        "its SFT dataset adds the tokenizer's",
+    ),
+    "mlx-lm": Recipe(
+        "MLX-LM",
+        "mlx-lm.yaml",
+        "chat",
+        "mlx-lm datasets",
+        "mlx_lm.convert --hf-path {model} --mlx-path cats-base -q && mlx_lm.lora --config train.yaml",
+        "mask_prompt: true (the default is false); the mask reaches one padding token behind the end",
+        "the model's chat template adds it, so take a model that has one",
+        "tokyotech-llm/Llama-3.1-Swallow-8B-Instruct-v0.3",
+    ),
+    "unsloth": Recipe(
+        "Unsloth",
+        "unsloth.py",
+        "prompt_completion",
+        "unsloth",
+        "python train.py",
+        "a prompt beside a completion is masked by default, as in TRL",
+        "SFTTrainer adds the tokenizer's",
+    ),
 }
 """Every trainer, by the name that the command takes."""
 
@@ -72,7 +131,54 @@ def render(trainer: str, repo: str, model: str | None = None, revision: str | No
     text = (Path(__file__).parent / recipe.file).read_text("utf-8")
     for name, value in {"repo": repo, "model": model or recipe.model, "revision": revision}.items():
         text = _fill(text, f'"{{{{{name}}}}}"', value and quote(value))
-    return _header(recipe) + text
+    return _header(recipe, model or recipe.model) + text
+
+
+def section(
+    repo: str, revision: str | None, *, rows: int, tokens: Mapping[str, tuple[int, int, int]] | None = None
+) -> str:
+    """Write the card's part on training: every recipe as `render` gives it, and the guide to QLoRA.
+
+    >>> section("someone/cats", None, rows=557).count("```")
+    14
+
+    Args:
+        repo: the name of the Hub repository.
+        revision: what the recipes pin; None leaves it open.
+        rows: the number of rows of the train split.
+        tokens: the median, the 95th percentile and the maximum of a row's tokens, by tokenizer.
+    """
+    parts = [_part(trainer, repo, revision) for trainer in RECIPES]
+    return "\n".join(["## Train", "", *parts, guide.render(rows, tokens or {})])
+
+
+def _part(trainer: str, repo: str, revision: str | None) -> str:
+    recipe = RECIPES[trainer]
+    suffix = Path(recipe.file).suffix
+    language = {".py": "python", ".sh": "sh"}.get(suffix, "yaml")
+    return f"""### {recipe.title}
+
+Config `{recipe.config}`. Masking: {recipe.masking}. End token: {recipe.end}. Save this as `train{suffix}`:
+
+```{language}
+{render(trainer, repo, revision=revision)}```
+"""
+
+
+def dataset_info(repo: str | None = None) -> str:
+    """Write LLaMA-Factory's `dataset_info.json`.
+
+    >>> sorted(json.loads(dataset_info()))
+    ['cats_alpaca', 'cats_alpaca_test']
+
+    Args:
+        repo: the Hub repository that the file will lie in, for `dataset_dir: REMOTE:<repo>`; None is for a folder, also
+            one downloaded from there, with `dataset_dir: <folder>`.
+    """
+    where = {"hf_hub_url": repo} if repo else {"script_url": "."}
+    splits = {"cats_alpaca": "train", "cats_alpaca_test": "test"}
+    sets = {name: {**where, "subset": "alpaca", "split": split} for name, split in splits.items()}
+    return json.dumps(sets, indent=2) + "\n"
 
 
 def _fill(text: str, placeholder: str, value: str | None) -> str:
@@ -86,11 +192,11 @@ def _fill(text: str, placeholder: str, value: str | None) -> str:
     return "".join(line for line in text.splitlines(keepends=True) if placeholder not in line)
 
 
-def _header(recipe: Recipe) -> str:
+def _header(recipe: Recipe, model: str) -> str:
     lines = {
         recipe.title: f'config "{recipe.config}" of the dataset',
         "Install": f"pip install {recipe.install}",
-        "Run": recipe.run,
+        "Run": recipe.run.format(model=shlex.quote(model)),
         "Masking": recipe.masking,
         "End token": recipe.end,
     }

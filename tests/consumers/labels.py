@@ -29,9 +29,11 @@ class Row:
         return len(self.labels) - next((at for at, label in enumerate(self.labels[::-1]) if label != IGNORED), 0)
 
 
-def faults(rows: Iterable[Row], stories: list[dict[str, str]], decode: Decode, begin: int, end: str) -> list[str]:
+def faults(
+    rows: Iterable[Row], stories: list[dict[str, str]], decode: Decode, begin: int, before: str, end: str
+) -> list[str]:
     """Name everything that differs between the rows, in any order, and what the stories say."""
-    by_answer = {story["answer"] + end: story for story in stories}
+    by_answer = {before + story["answer"] + end: story for story in stories}
     assert len(by_answer) == len(stories), "two stories share an answer"
     found, seen = [], Counter[str]()
     for row in rows:
@@ -60,8 +62,8 @@ def _faults_of_prompt(row: Row, story: dict[str, str], decode: Decode, begin: in
         yield "the prompt holds the answer"
     if "None" in prompt:
         yield "the prompt says None"
-    if row.ids.count(begin) != 1 or row.ids[0] != begin:
-        yield f"{row.ids.count(begin)} begin tokens"
+    if begin in row.ids[1:]:
+        yield f"{row.ids.count(begin)} begin tokens, one of them not at the beginning"
     for mark in ("### Instruction:", "### Response:", "<|start_header_id|>user", "<|start_header_id|>assistant"):
         if prompt.count(mark) > 1:
             yield f"{mark} {prompt.count(mark)} times: a template in a template"

@@ -39,15 +39,22 @@ def make(folder: Path, template: bool = False) -> Path:
     return folder
 
 
+def resize(folder: Path, tokens: int) -> Path:
+    """Give the model in a folder so many tokens; give its file."""
+    model = LlamaForCausalLM.from_pretrained(folder)
+    model.resize_token_embeddings(tokens, mean_resizing=False)
+    model.save_pretrained(folder)
+    return folder / "model.safetensors"
+
+
 def _learn() -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=4096, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
-    )
+    trainer = trainers.BpeTrainer(vocab_size=4096, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator((story[key] for story in stories("train") for key in story), trainer)
+    tokenizer.add_special_tokens(SPECIAL)  # behind the others, as in Llama 3: token 0 is a usual one
     begin = tokenizer.token_to_id(BEGIN)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BEGIN} $A", pair=f"{BEGIN} $A {BEGIN} $B", special_tokens=[(BEGIN, begin)]

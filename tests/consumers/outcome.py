@@ -31,16 +31,19 @@ def write(
     moved: list[str],
     base: str,
     end: str = END,
+    before: str = "",
 ) -> None:
     """Compare the rows with the stories, and leave everything that is known in `outcome.json`."""
     wanted = {split: stories(split) for split in ("train", "test")}
-    found = {split: faults(rows[split], told, decode, begin, end) for split, told in wanted.items()}
+    found = {split: faults(rows[split], told, decode, begin, before, end) for split, told in wanted.items()}
     outcome = {
         "version": ", ".join(f"{package} {version(package)}" for package in packages),
         "rows_in": sum(map(len, wanted.values())),
         "rows_trained": sum(map(len, rows.values())),
         "rows_wrong": sum(len({fault.partition(":")[0] for fault in split}) for split in found.values()),
         "faults": [fault for split in found.values() for fault in split],
+        "around": f"{before}…{end}",
+        "begin": sum(row.ids[0] == begin for split in rows.values() for row in split),
         "tokens": max(len(row.ids) for split in rows.values() for row in split),
         "losses": losses,
         "moved": moved,

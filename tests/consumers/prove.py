@@ -120,7 +120,9 @@ def watched(command: list[str], python: str, folder: Path) -> int:
         "HOME": str(folder / "home"),
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        "WANDB_DISABLED": "true",
+        "OMP_NUM_THREADS": "1",
+        "DO_NOT_TRACK": "1",
+        "AXOLOTL_DO_NOT_TRACK": "1",
     }
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -153,6 +155,8 @@ def columns(outcome: dict[str, Any], control: dict[str, Any]) -> dict[str, str]:
         "version": outcome["version"],
         "rows in": str(rows),
         "rows trained": str(outcome["rows_trained"]),
+        "trained": f"`{outcome['around']}`".replace("\n", "\\n"),
+        "begin token": {0: "none", rows: "one"}.get(outcome["begin"], "in some rows"),
         "labels equal": "no" if wrong["labels"] else "all",
         "control": f"{control['rows_wrong']} wrong",
         "loss": f"{losses[0]:.2f} → {losses[-1]:.2f}",

@@ -26,20 +26,24 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self.steps = steps
         self.rows: dict[str, list[Row]] = {}
         self.losses: list[float] = []
+        self.before: dict[str, str] = {}
         self.moved: list[str] = []
         self.base = ""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **now: Any) -> None:
-        """Keep the weights' digests and the rows of the train split; log every step."""
-        self.before = digests(now["model"])
+        """Keep the rows of the train split; log every step."""
         self.base = f"{sum(map(_in_nf4, now['model'].parameters()))} weights in NF4, double"
         self.rows["train"] = list(rows(now["train_dataloader"]))
         args.logging_steps = state.logging_steps = 1
 
+    def on_step_begin(self, args: Any, state: Any, control: Any, **now: Any) -> None:
+        """Keep the weights' digests; a trainer may have evaluated before."""
+        self.before = self.before or digests(now["model"])
+
     def on_step_end(self, args: Any, state: Any, control: Any, **now: Any) -> None:
         """After the wanted steps tell which weights changed, evaluate and stop.
 
-        It must be before any evaluation: there bitsandbytes lays its weights out anew for the processor.
+        No evaluation may come between: there bitsandbytes lays its weights out anew for the processor.
         """
         if state.global_step == self.steps:
             self.moved = [name for name, digest in digests(now["model"]).items() if self.before.get(name) != digest]
@@ -67,6 +71,14 @@ def rows(batches: Iterable[dict[str, Any]]) -> Iterator[Row]:
         kept = batch.get("attention_mask", torch.ones_like(batch["input_ids"])).bool()
         for ids, labels, real in zip(batch["input_ids"], batch["labels"], kept, strict=True):
             yield Row(tuple(ids[real].tolist()), tuple(labels[real].tolist()))
+
+
+def unpadded(batches: Iterable[dict[str, Any]], tokens: str) -> Iterator[Row]:
+    """Take batches without a mask apart: the padding is what follows the last trained token."""
+    for batch in batches:
+        for ids, labels in zip(batch[tokens].tolist(), batch["labels"].tolist(), strict=True):
+            row = Row(tuple(ids), tuple(labels))
+            yield Row(row.ids[: row.stop], row.labels[: row.stop])
 
 
 def digests(model: torch.nn.Module) -> dict[str, str]:
