@@ -1,4 +1,4 @@
-"""Stories become a release folder: `README.md` and `data/<config>/<split>-NNNNN-of-NNNNN.parquet`.
+"""Stories become a release folder: `README.md`, `dataset_info.json` and `data/<config>/<split>-NNNNN-of-NNNNN.parquet`.
 
 The folder is what a Hub repository will hold, and `datasets.load_dataset` of any version loads it by its path.
 """
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from . import card
+from . import card, recipes
 from .card import SplitFacts, read_facts, shards
 from .errors import ReleaseError
 from .formats import CONFIGS
@@ -40,8 +40,8 @@ def build(
 ) -> Facts:
     """Write the release folder of some stories, or leave what was there as it was.
 
-    It manages `README.md` and, under `data/`, the files of its configs; it removes those of them that are stale and
-    touches nothing else.
+    It manages `README.md`, `dataset_info.json` (for LLaMA-Factory) and, under `data/`, the files of its configs; it
+    removes those of them that are stale and touches nothing else.
 
     >>> import tempfile
     >>> facts = build(out=tempfile.mkdtemp())
@@ -71,6 +71,7 @@ def build(
     with _workshop(out) as folder:
         _write_data(folder, _splits(train, test, test_fraction, reading))
         facts = read_facts(folder)
+        (folder / "dataset_info.json").write_text(recipes.dataset_info(), "utf-8", newline="\n")
         (folder / "README.md").write_text(card.render(facts), "utf-8", newline="\n")
         _install(folder, out)
     return facts
@@ -94,7 +95,7 @@ def check_release(
     with tempfile.TemporaryDirectory() as folder:
         fresh = build(train, test, out=folder, **options)
         try:
-            stale = [*_stale_data(out, fresh), *_stale_card(out)]
+            stale = [*_stale_data(out, fresh), *_stale_texts(out)]
         except (pa.ArrowInvalid, OSError) as error:
             stale = [f"it cannot be read ({error})"]
     if stale:
@@ -114,10 +115,10 @@ def _stale_data(out: Path, fresh: Facts) -> Iterator[str]:
                     yield f"the schema of {file.relative_to(out)}"
 
 
-def _stale_card(out: Path) -> Iterator[str]:
-    readme = out / "README.md"
-    if not readme.is_file() or readme.read_text("utf-8") != card.render(read_facts(out)):
-        yield "the card README.md"
+def _stale_texts(out: Path) -> Iterator[str]:
+    for name, text in {"README.md": card.render(read_facts(out)), "dataset_info.json": recipes.dataset_info()}.items():
+        if not (out / name).is_file() or (out / name).read_text("utf-8") != text:
+            yield f"the card {name}" if name == "README.md" else name
 
 
 def _refuse_foreign(out: Path) -> None:
@@ -129,10 +130,12 @@ def _refuse_foreign(out: Path) -> None:
             raise ReleaseError(
                 f"{readme} was not made by this command; name another folder, or overwrite it with --force"
             )
-    elif (out / "data").exists():
-        raise ReleaseError(
-            f"{out / 'data'} was not made by this command; name another folder, or write there with --force"
-        )
+        return
+    for name in ("data", "dataset_info.json"):
+        if (out / name).exists():
+            raise ReleaseError(
+                f"{out / name} was not made by this command; name another folder, or write there with --force"
+            )
 
 
 @contextmanager

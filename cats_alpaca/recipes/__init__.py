@@ -78,7 +78,7 @@ RECIPES = {
         "alpaca",
         "torch torchtune torchao",
         "tune download {model} --output-dir {model} && tune run lora_finetune_single_device --config train.yaml",
-        "train_on_input: false (the default of alpaca_dataset is true); the short header of the answer's turn is trained",
+        "train_on_input: false (alpaca_dataset's default is true); the header of the answer's turn is trained too",
         "the tokenizer adds Llama 3's <|eot_id|>",
         "meta-llama/Llama-3.1-8B",
     ),
@@ -184,8 +184,8 @@ def dataset_info(repo: str | None = None) -> str:
 def _fill(text: str, placeholder: str, value: str | None) -> str:
     r"""Put a value in a placeholder's place; without a value, leave its lines out.
 
-    >>> _fill('a\\nb="{{x}}"\\n', '"{{x}}"', "1"), _fill('a\\nb="{{x}}"\\n', '"{{x}}"', None)
-    ('a\\nb=1\\n', 'a\\n')
+    >>> _fill('a\nb="{{x}}"\n', '"{{x}}"', "1"), _fill('a\nb="{{x}}"\n', '"{{x}}"', None)
+    ('a\nb=1\n', 'a\n')
     """
     if value:
         return text.replace(placeholder, value)

@@ -72,42 +72,50 @@ def memory(shape: Shape, rank: int = RANK, tokens: int = LENGTH) -> dict[str, fl
 def render(rows: int, tokens: Mapping[str, tuple[int, int, int]]) -> str:
     """Write the guide in Markdown.
 
-    >>> "105 steps" in render(557, {})
+    >>> "105 steps on 557 rows" in render(557, {})
     True
 
     Args:
         rows: of the train split.
         tokens: the median, the 95th percentile and the maximum of a row's tokens, by tokenizer; may be empty.
     """
+    length = _length(tokens)
     return f"""### QLoRA on one 16 GB GPU, for bases of 7 to 8 billion parameters
 
-| setting | value | why |
-| --- | --- | --- |
-| base weights | NF4, double quantization, computed in bfloat16 | [QLoRA](https://arxiv.org/abs/2305.14314), section 3 |
-| target modules | all linear layers | QLoRA, section 4: needed to match full fine-tuning; in PEFT `target_modules="all-linear"` |
-| rank | {RANK} | QLoRA, appendix A: once all layers have LoRA, the rank hardly matters (the paper took 64). {RANK} is our advice for so few rows |
-| alpha | {ALPHA} | twice the rank, as torchtune's QLoRA configs say ("usually alpha=2*rank"); the paper took 16 |
-| dropout | 0.05 | the paper took 0.1 for 7B and 13B; 0.05 is PEFT's and Axolotl's examples' habit |
-| learning rate | {RATE}, cosine | QLoRA, appendix B: 2e-4 for 7B and 13B, constant there; the cosine is our advice |
-| batch | 1 row, accumulated {BATCH} times | QLoRA, appendix B: 16; one row at a time is for the memory, and leaves no padding |
-| epochs | {EPOCHS}: {_steps(rows)} steps on {rows:,} rows | Stanford Alpaca's number; our advice: stop where the test split's loss rises, on so few rows it may be earlier |
-| `max_length` | {_length(tokens)} | {_measured(tokens)} |
+Paper: [QLoRA](https://arxiv.org/abs/2305.14314). What no source stands beside is only our advice.
 
-Estimated memory for one row of that many tokens, in GB, **computed, not measured**:
+{_lines(["setting", "value", "why"], _settings(rows, tokens))}
 
-{_table(_length(tokens))}
+Estimated memory for one row of {length:,} tokens, in GB, computed, not measured:
 
-base = linear weights × (4 + 0.127) / 8 bytes (QLoRA, section 3: double quantization costs 0.127 bits a weight);
-embeddings = 2 × vocabulary × hidden × 2 bytes (input and output, bfloat16); LoRA = rank × Σ(in + out) × 16 bytes (weight,
-gradient and AdamW's two moments in float32); activations = tokens × hidden × (2 × layers + 34) bytes (a checkpoint a layer, and one
-layer at work: 34 bytes by [Korthikanti et al.](https://arxiv.org/abs/2205.05198), with an attention that keeps no square); logits =
-tokens × vocabulary × 10 bytes (bfloat16, float32 and gradient). Leave about 1 GB for CUDA itself. A GPU older than Ampere (a T4)
-has no bfloat16: use float16 there.
+{_table(length)}
+
+- base = weights of the linear layers × (4 + 0.127) / 8 bytes (QLoRA, section 3: what double quantization leaves of the
+  constants is 0.127 bits a weight)
+- embeddings = 2 × vocabulary × hidden × 2 bytes (input and output, not quantized)
+- LoRA = rank × Σ(in + out) × 16 bytes (weight, gradient and AdamW's two moments, in float32)
+- activations = tokens × hidden × (2 × layers + 34) bytes (with gradient checkpointing: one checkpoint a layer, and one
+  layer at work, which takes 34 bytes: [Korthikanti et al.](https://arxiv.org/abs/2205.05198), without its square term)
+- logits = tokens × vocabulary × 10 bytes (bfloat16, float32 and the gradient)
+
+CUDA itself takes about 1 GB more. A GPU older than Ampere (a T4) has no bfloat16: take float16 there.
 """
 
 
-def _steps(rows: int) -> int:
-    return EPOCHS * -(-rows // BATCH)
+def _settings(rows: int, tokens: Mapping[str, tuple[int, int, int]]) -> list[list[str]]:
+    steps = EPOCHS * -(-rows // BATCH)
+    return [
+        ["base weights", "NF4, double quantization, computed in bfloat16", "QLoRA, section 3"],
+        ["target modules", "all linear layers", 'QLoRA, section 4; in PEFT `target_modules="all-linear"`'],
+        ["rank", f"{RANK}", "QLoRA, appendix A: with LoRA on all layers the rank hardly matters (the paper took 64)"],
+        ["alpha", f"{ALPHA}", "torchtune's QLoRA configs: twice the rank (the paper took 16)"],
+        ["dropout", "0.05", "our advice (the paper took 0.1 up to 13B)"],
+        ["learning rate", f"{RATE}", "QLoRA, appendix B, for 7B and 13B; constant there, our advice: cosine"],
+        ["batch", f"1 row, accumulated {BATCH} times", f"QLoRA, appendix B: {BATCH}; one row at a time saves memory"],
+        ["epochs", f"{EPOCHS}", f"Stanford Alpaca; here {steps:,} steps on {rows:,} rows. Our advice: stop where the "
+         "test split's loss rises"],
+        ["`max_length`", f"{_length(tokens):,}", _measured(tokens)],
+    ]  # fmt: skip
 
 
 def _length(tokens: Mapping[str, tuple[int, int, int]]) -> int:
@@ -129,7 +137,11 @@ def _measured(tokens: Mapping[str, tuple[int, int, int]]) -> str:
 def _table(tokens: int) -> str:
     parts = {name: memory(shape, tokens=tokens) for name, shape in SHAPES.items()}
     names = [*next(iter(parts.values())), "sum"]
-    lines = [["base model", *names], ["---"] * (len(names) + 1)]
-    for name, sizes in parts.items():
-        lines.append([name, *(f"{size:.1f}" for size in [*sizes.values(), sum(sizes.values())])])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    found = [
+        [name, *(f"{size:.1f}" for size in [*sizes.values(), sum(sizes.values())])] for name, sizes in parts.items()
+    ]
+    return _lines(["base model", *names], found)
+
+
+def _lines(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 def prove(packages: list[str], start: Callable[[], object], end: str = miniature.END) -> None:
     """Start a training with a miniature model, look at what its trainer saw, and write the outcome."""
     asked = outcome.arguments()
-    tokenizer = AutoTokenizer.from_pretrained(miniature.make(Path("model")))
+    tokenizer = AutoTokenizer.from_pretrained(miniature.make(Path(miniature.NAME)))
     seen = watch.install(asked.steps)
     start()
     outcome.write(

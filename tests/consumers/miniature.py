@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
 
 STORIES = Path(__file__).resolve().parents[2] / "cats_alpaca" / "stories"
+NAME = "Llama-3-miniature"  # LitGPT knows by such a name that there is a begin token
 BEGIN, END, TURN, PAD = "<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>", "<|finetune_right_pad_id|>"
 SPECIAL = [BEGIN, END, TURN, PAD, "<|start_header_id|>", "<|end_header_id|>"]
 TEMPLATE = (
@@ -24,7 +25,7 @@ def stories(split: str) -> list[dict[str, str]]:
     return [{"context": "", **json.loads(line)} for line in lines]
 
 
-def make(folder: Path, template: bool = False) -> Path:
+def make(folder: Path, template: bool = False, hidden: int = 64) -> Path:
     """Write a tokenizer and a random model; without a template, as a base model comes, and without a pad token."""
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=_learn(), bos_token=BEGIN, eos_token=TURN if template else END, model_max_length=4096
@@ -34,7 +35,7 @@ def make(folder: Path, template: bool = False) -> Path:
     tokenizer.save_pretrained(folder)
     set_seed(7)
     # With the usual range of .02 nothing so small learns.
-    LlamaForCausalLM(_shape(tokenizer)).save_pretrained(folder)
+    LlamaForCausalLM(_shape(tokenizer, hidden)).save_pretrained(folder)
     assert AutoTokenizer.from_pretrained(folder)("猫").input_ids[0] == tokenizer.bos_token_id
     return folder
 
@@ -62,11 +63,11 @@ def _learn() -> Tokenizer:
     return tokenizer
 
 
-def _shape(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
+def _shape(tokenizer: PreTrainedTokenizerFast, hidden: int) -> LlamaConfig:
     return LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,

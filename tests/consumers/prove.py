@@ -72,10 +72,11 @@ def environment(trainer: str, environments: Path) -> str:
         shutil.rmtree(folder, ignore_errors=True)
         call([sys.executable, "-m", "venv", str(folder)])
         pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
-        torch = [line for line in wanted.read_text().splitlines() if line.startswith("torch==")]
-        # First and alone, so that nothing asks for another build of it.
-        for what in [torch, ["-r", str(wanted)]] if torch else [["-r", str(wanted)]]:
-            call([*pip, *what])
+        # torch with what its build needs, and first: then nothing asks for another build. The rest is all in the list.
+        call([*pip, next(line for line in wanted.read_text().splitlines() if line.startswith("torch=="))])
+        call([*pip, "--no-deps", "-r", str(wanted)])
+        if (HERE / trainer / "prepare.py").is_file():
+            call([str(folder / "bin" / "python"), str(HERE / trainer / "prepare.py")])
         shutil.copyfile(wanted, stamp)
     return str(folder / "bin" / "python")
 
@@ -104,7 +105,7 @@ def exchanged(scratch: Path) -> Path:
 def run(trainer: str, python: str, repo: str, folder: Path, steps: int) -> dict[str, Any]:
     """Print the recipe into a folder, run it there in the trainer's environment, and read what it saw."""
     folder.mkdir(parents=True)
-    recipe = call([*CATS, "recipe", trainer, "--repo", repo, "--model", str(folder / "model")])
+    recipe = call([*CATS, "recipe", trainer, "--repo", repo, "--model", str(folder / "Llama-3-miniature")])
     (folder / f"train{Path(RECIPES[trainer].file).suffix}").write_text(recipe, "utf-8")
     begun = time.monotonic()
     peak = watched([python, str(HERE / trainer / "proof.py"), str(folder), f"--steps={steps}"], python, folder)

@@ -26,7 +26,7 @@ PROCESSOR = ["--quantize", "null", "--precision", "32-true"]
 
 def main() -> None:
     asked = outcome.arguments()
-    tokenizer = checkpoint(miniature.make(Path("model")))
+    tokenizer = checkpoint(miniature.make(Path(miniature.NAME)))
     Path("litgpt").write_text(SHIM)
     Path("litgpt").chmod(0o755)
     short = ["--train.max_steps", str(asked.steps), "--eval.max_iters", "1", "--eval.max_new_tokens", "1"]

@@ -31,7 +31,7 @@ class Losses(TrainingCallback):
 
 def main() -> None:
     asked = outcome.arguments()
-    model = miniature.make(Path("model"), template=True)
+    model = miniature.make(Path(miniature.NAME), template=True)
     convert = ["mlx_lm.convert", "--hf-path", str(model), "--mlx-path", "cats-base", "-q"]
     subprocess.run(convert, check=True)
     tokenizer = AutoTokenizer.from_pretrained(model)

@@ -22,7 +22,7 @@ HEADER = "<|start_header_id|>assistant<|end_header_id|>\n\n"
 
 def main() -> None:
     asked = outcome.arguments()
-    model = miniature.make(Path("model"))
+    model = miniature.make(Path(miniature.NAME), hidden=256)  # NF4 wants weights of at least 16,384 numbers
     tokens = as_tiktoken(model)
     recipe = start(settings(asked.steps, tokens))
     rows = {
@@ -64,12 +64,12 @@ def as_tiktoken(model: Path) -> int:
 
 def settings(steps: int, tokens: int) -> DictConfig:
     """Read the recipe; make the model as small as ours, and the device a processor."""
-    shape = AutoConfig.from_pretrained("model")
-    miniature.resize(Path("model"), tokens).rename("model/model-00001-of-00001.safetensors")
+    shape = AutoConfig.from_pretrained(miniature.NAME)
+    miniature.resize(Path(miniature.NAME), tokens).rename(f"{miniature.NAME}/model-00001-of-00001.safetensors")
     changes = {
         "device": "cpu",
         "dtype": "fp32",
-        "tokenizer.special_tokens_path": "model/special.json",
+        "tokenizer.special_tokens_path": f"{miniature.NAME}/special.json",
         "checkpointer.checkpoint_files.max_filename": "00001",
         "model._component_": "torchtune.models.llama3_1.lora_llama3_1",
         "model.quantize_base": True,
@@ -80,6 +80,7 @@ def settings(steps: int, tokens: int) -> DictConfig:
         "model.embed_dim": shape.hidden_size,
         "model.intermediate_dim": shape.intermediate_size,
         "model.max_seq_len": 4096,
+        "optimizer.lr": 2e-3,  # so that a few steps show in the loss
         "epochs": 1,
         "max_steps_per_epoch": steps,
     }

@@ -1,11 +1,9 @@
-"""Runs the recipe for Unsloth as a script, on its backend for processors, which is meant for tests."""
+"""Runs the recipe for Unsloth as a script. It needs a GPU."""
 
-import os
 import runpy
 
-os.environ["UNSLOTH_ALLOW_CPU"] = "1"
-import unsloth  # noqa: E402, F401, I001  before transformers, as its makers want it and the recipe does
-import hf  # noqa: E402
+import unsloth  # noqa: F401  # isort: skip  # before transformers, as its makers want it and the recipe does
+import hf
 
 if __name__ == "__main__":
     hf.prove(["unsloth", "peft", "bitsandbytes"], lambda: runpy.run_path("train.py", run_name="__main__"))
