@@ -49,7 +49,7 @@ def test_the_revision_is_pinned_or_left_out(trainer: str) -> None:
 
 
 def test_where_the_trainer_cannot_pin_a_revision_the_recipe_says_so() -> None:
-    assert f"--revision {REVISION}" in rendered("llama-factory")
+    assert f'--revision "{REVISION}"' in rendered("llama-factory")
     assert "--revision" not in recipes.render("llama-factory", REPO)
 
 

@@ -48,7 +48,7 @@ def test_a_release_holds_a_card_and_every_config(out: Path, write: Write) -> Non
     report = Report()
     facts = build(write(records(3), "train.jsonl"), write(records(1), "test.jsonl"), out=out, report=report)
     shards = [f"data/{config}/{split}-00000-of-00001.parquet" for config in CONFIGS for split in ("train", "test")]
-    assert sorted(content(out)) == sorted(["README.md", *shards])
+    assert sorted(content(out)) == sorted(["README.md", "dataset_info.json", *shards])
     assert {config: {split: f.rows for split, f in splits.items()} for config, splits in facts.items()} == {
         config: {"train": 3, "test": 1} for config in CONFIGS
     }
