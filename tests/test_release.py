@@ -136,7 +136,7 @@ def test_only_what_it_manages_is_touched(out: Path, write: Write) -> None:
     assert (out / "notes.txt").read_text() == (out / "data" / "mine.csv").read_text() == "mine"
 
 
-@pytest.mark.parametrize("foreign", ["README.md", "data/x.csv"])
+@pytest.mark.parametrize("foreign", ["README.md", "data/x.csv", "dataset_info.json"])
 def test_a_foreign_card_or_data_is_refused_unless_forced(out: Path, write: Write, foreign: str) -> None:
     (out / foreign).parent.mkdir(parents=True)
     (out / foreign).write_text("somebody's")
@@ -177,6 +177,14 @@ def test_check_sees_a_file_that_is_no_parquet(out: Path, write: Write) -> None:
     build(source, out=out)
     (out / "data" / "alpaca" / "train-00000-of-00001.parquet").write_text("x")
     with pytest.raises(ReleaseError, match="is stale: it cannot be read"):
+        check_release(source, out=out)
+
+
+def test_check_sees_a_changed_dataset_info(out: Path, write: Write) -> None:
+    source = write(records(2))
+    build(source, out=out)
+    (out / "dataset_info.json").write_text("{}")
+    with pytest.raises(ReleaseError, match=r"is stale: dataset_info\.json\."):
         check_release(source, out=out)
 
 
