@@ -76,7 +76,7 @@ RECIPES = {
         "torchtune",
         "torchtune.yaml",
         "alpaca",
-        "torch torchtune torchao",
+        "torch torchtune torchao==0.14.1",
         "tune download {model} --output-dir {model} && tune run lora_finetune_single_device --config train.yaml",
         "train_on_input: false (alpaca_dataset's default is true); the header of the answer's turn is trained too",
         "the tokenizer adds Llama 3's <|eot_id|>",
