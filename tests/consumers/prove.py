@@ -174,7 +174,7 @@ def table(rows: list[dict[str, str]]) -> str:
     names = list(dict.fromkeys(["trainer", "version", "config", *(name for row in rows for name in row)]))
     names = [name for name in names if name != "verdict"] + ["verdict"]
     lines = [names, ["---"] * len(names), *([row.get(name, "") for name in names] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
 def call(command: list[str]) -> str:
