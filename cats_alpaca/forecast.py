@@ -33,7 +33,7 @@ class Estimate:
         rows: stories, those of all splits.
         rejected: bad lines.
         shards: files of one config.
-        files: of the whole release, with its card and pictures.
+        files: of the whole release, with its card, its pictures and `dataset_info.json`.
         release_bytes: of all files.
         largest_bytes: of the largest file, about.
         seconds: of the whole build, on so many processors.
@@ -67,7 +67,7 @@ def estimate(
     >>> from cats_alpaca.stories import PACKAGED
     >>> found = estimate(PACKAGED["train"])
     >>> found.rows, found.rejected, found.shards, found.files
-    (557, 0, 1, 5)
+    (557, 0, 1, 8)
 
     Args:
         sources: one or several paths, patterns or URLs, but not standard input.
@@ -139,7 +139,7 @@ def _scaled(
         rows=round(outcome.kept / sampled * source_bytes),
         rejected=round(sum(outcome.by_code.values()) / sampled * source_bytes),
         shards=shards,
-        files=shards * len(work.configs) + 1 + len(NAMES),
+        files=shards * len(work.configs) + 2 + len(NAMES),
         release_bytes=round(made / sampled * source_bytes),
         largest_bytes=round(largest / sampled * min(work.shard_bytes, source_bytes)),
         seconds=seconds * source_bytes / cores / _PARALLEL,

@@ -1,4 +1,4 @@
-"""Stories become a release folder: `README.md`, `assets/*.png`, `data/<config>/<split>-NNNNN-of-NNNNN.parquet`.
+"""Stories become a release folder: a card, pictures, `dataset_info.json` and `data/<config>/<split>-….parquet`.
 
 The folder is what a Hub repository will hold, and `datasets.load_dataset` of any version loads it by its path.
 """
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from . import card
+from . import card, recipes
 from .card import Fields, SplitFacts, pictures, read_facts, shards, tokens
 from .card.fields import PACKAGED as PACKAGED_FIELDS
 from .card.numbers import count
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 Facts = dict[str, dict[str, SplitFacts]]
 
+_INFO = "dataset_info.json"
 UNFINISHED = ".build-unfinished"
 """The hidden folder in a release folder where a build writes; what a stopped one finished stays there."""
 
@@ -58,9 +59,6 @@ def build(
     **reading: Any,
 ) -> Facts:
     """Write the release folder of some stories, or leave what was there as it was.
-
-    It manages the pictures in `assets/`, the files of its configs under `data/`, and in `README.md` what stands between
-    its markers; it removes those of them that are stale and touches nothing else.
 
     >>> import tempfile
     >>> facts = build(out=tempfile.mkdtemp())
@@ -129,6 +127,7 @@ def _build(
         _write_data(shards_folder, folder / "data", _sources(train, test), how, given, reading)
         facts = read_facts(folder)
         pictures.draw(folder, count(folder))
+        (folder / _INFO).write_text(recipes.dataset_info(list(facts["alpaca"])), "utf-8", newline="\n")
         (folder / "README.md").write_text(_card(folder, facts, out, told), "utf-8", newline="\n")
         _install(folder, out)
     return facts
@@ -213,11 +212,14 @@ def _stale_data(out: Path, found: Facts, fresh: Facts) -> Iterator[str]:
 
 
 def _stale_card(out: Path, facts: Facts, told: Fields) -> Iterator[str]:
-    found = _our_card(out)
-    if not tokens.available():
-        found = card.without(found, tokens.SECTIONS)
-    if not found or _card(out, facts, out, told) != found:
+    found, made = _our_card(out), _card(out, facts, out, told)
+    if found and not tokens.available():
+        found, made = (card.without(text, tokens.SECTIONS) for text in (found, made))
+    if not found or made != found:
         yield "the card README.md"
+    info = out / _INFO
+    if not info.is_file() or info.read_text("utf-8") != recipes.dataset_info(list(facts["alpaca"])):
+        yield _INFO
     yield from (f"the picture {name}" for name in pictures.stale(out, count(out)))
 
 
@@ -247,7 +249,7 @@ def _refuse_foreign(out: Path) -> None:
         raise ReleaseError(f"{readme} is a folder; name another --out")
     if readme.exists() and not _our_card(out):
         raise ReleaseError(f"{readme} was not made by this command; name another folder, or overwrite it with --force")
-    for name in [*([] if readme.exists() else ["data"]), *pictures.NAMES]:
+    for name in [*([] if readme.exists() else ["data", _INFO]), *pictures.NAMES]:
         if (out / name).exists() and not pictures.shown(out / name):
             raise ReleaseError(
                 f"{out / name} was not made by this command; name another folder, or write there with --force"

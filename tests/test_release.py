@@ -45,7 +45,7 @@ def test_a_release_holds_a_card_and_every_config(out: Path, write: Write) -> Non
     report = Report()
     facts = build(write(records(3), "train.jsonl"), write(records(1), "test.jsonl"), out=out, report=report)
     shards = [f"data/{config}/{split}-00000-of-00001.parquet" for config in CONFIGS for split in ("train", "test")]
-    assert sorted(content(out)) == sorted(["README.md", "assets/lengths.png", *shards])
+    assert sorted(content(out)) == sorted(["README.md", "assets/lengths.png", "dataset_info.json", *shards])
     assert {config: {split: f.rows for split, f in splits.items()} for config, splits in facts.items()} == {
         config: {"train": 3, "test": 1} for config in CONFIGS
     }
@@ -131,7 +131,9 @@ def test_only_what_it_manages_is_touched(out: Path, write: Write) -> None:
     assert (out / "notes.txt").read_text() == (out / "data" / "mine.csv").read_text() == "mine"
 
 
-@pytest.mark.parametrize("foreign", ["README.md", "data/x.csv", "assets/lengths.png", "assets/topics.png"])
+@pytest.mark.parametrize(
+    "foreign", ["README.md", "data/x.csv", "assets/lengths.png", "assets/topics.png", "dataset_info.json"]
+)
 def test_a_foreign_card_or_data_is_refused_unless_forced(out: Path, write: Write, foreign: str) -> None:
     (out / foreign).parent.mkdir(parents=True)
     (out / foreign).write_text("somebody's")
@@ -172,6 +174,14 @@ def test_check_sees_a_file_that_is_no_parquet(out: Path, write: Write) -> None:
     build(source, out=out)
     (out / "data" / "alpaca" / "train-00000-of-00001.parquet").write_text("x")
     with pytest.raises(ReleaseError, match="is stale: it cannot be read"):
+        check_release(source, out=out)
+
+
+def test_check_sees_a_changed_dataset_info(out: Path, write: Write) -> None:
+    source = write(records(2))
+    build(source, out=out)
+    (out / "dataset_info.json").write_text("{}")
+    with pytest.raises(ReleaseError, match=r"is stale: dataset_info\.json\."):
         check_release(source, out=out)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +14,9 @@ from urllib.parse import quote
 import jinja2
 import yaml
 
+from .. import recipes
 from ..formats import CONFIGS, DEFAULT_CONFIG, FEEDBACK_CONFIGS
+from ..recipes import guide
 from . import fields as known_fields
 from . import merging
 from .facts import SplitFacts
@@ -100,7 +102,8 @@ def compose(
         row=_shortened(row),
         shown={config: _as_json(found) for config, found in row.items()},
         load=load_section(at, list(splits), splits["train"].files),
-        recipes=recipes_section(at),
+        recipes=recipes_section(at, {split: found.rows for split, found in splits.items()}),
+        guide=_guide(splits["train"].rows, tokens),
         cite=cite_section(at, fields["title"], fields["authors"] or []),
     )
     card = merging.parse(f"---\n{header(facts, fields)}---\n\n{body}")
@@ -117,11 +120,11 @@ def addressed(text: str, repo_id: str, revision: str | None = None) -> str:
     """
     at, card = Address(repo_id, True, revision), merging.parse(text)
     top = yaml.safe_load(card.header)
-    splits = [file["split"] for file in top["configs"][0]["data_files"]]
+    splits = {split["name"]: split["num_examples"] for split in top["dataset_info"][0]["splits"]}
     told = told_by(text)
     again: dict[str, Callable[[str], str]] = {
-        "load": lambda old: load_section(at, splits, _count_files(old)),
-        "recipes": lambda old: recipes_section(at),
+        "load": lambda old: load_section(at, list(splits), _count_files(old)),
+        "recipes": lambda old: recipes_section(at, splits),
         "cite": lambda old: cite_section(at, told["title"], told.get("authors", [])),
     }
     blocks = [
@@ -144,13 +147,27 @@ def load_section(at: Address, splits: list[str], files: int) -> str:
     return _fill("load.md", at=at, splits=splits, files=files, configs=list(CONFIGS), default=DEFAULT_CONFIG)
 
 
-def recipes_section(at: Address) -> str:
-    """Write which trainer takes which config, and how.
+def recipes_section(at: Address, splits: Mapping[str, int]) -> str:
+    """Write which trainer takes which config, and the whole recipe of each.
 
-    >>> "| Axolotl | `alpaca` |" in recipes_section(Address("mine"))
+    >>> "| Axolotl | `alpaca` |" in recipes_section(Address("mine"), {"train": 7})
     True
+
+    Args:
+        at: where the rows lie.
+        splits: the number of rows of each split.
     """
-    return _fill("recipes.md", at=at)
+    texts = {
+        recipe.title: recipes.render(name, at.name, revision=at.revision, rows=splits["train"])
+        for name, recipe in recipes.RECIPES.items()
+    }
+    languages = {"py": "python", "sh": "sh", "yaml": "yaml"}
+    return _fill("recipes.md", recipes=recipes.RECIPES, texts=texts, languages=languages, test="test" in splits)
+
+
+def _guide(rows: int, tokens: Tokens | None) -> str:
+    lengths = tokens.lengths if tokens else {}
+    return guide.render(rows, {name: (found.at(50), found.at(95), found.at(100)) for name, found in lengths.items()})
 
 
 def cite_section(at: Address, title: str, authors: list[str]) -> str:

@@ -26,8 +26,8 @@ TOKENIZERS = {
 }
 """The measured tokenizers: a name that people know, and splintr's."""
 
-SECTIONS = ("length", "tokens")
-"""The sections of a card that hold what is measured here."""
+SECTIONS = ("length", "tokens", "guide")
+"""The sections of a card that hold, or follow from, what is measured here."""
 
 SAMPLE = 20_000
 STEP = 128

@@ -18,6 +18,7 @@ from .place import prepare, print_path
 from .plan import plan
 from .push import push
 from .reading import show_problems
+from .recipe import recipe
 
 
 class _Group(click.Group):
@@ -52,5 +53,5 @@ def main() -> None:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
-for _command in (convert, build, plan, check, push, feedback, prepare, print_path):
+for _command in (convert, build, plan, check, push, feedback, prepare, print_path, recipe):
     main.add_command(_command)

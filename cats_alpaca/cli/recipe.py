@@ -1,0 +1,37 @@
+"""`cats-alpaca recipe`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .. import path, recipes
+
+
+@click.command(epilog="Example: cats-alpaca recipe trl --repo someone/cats --revision v1.0.0 > train.py")
+@click.argument("trainer", type=click.Choice(list(recipes.RECIPES)), required=False)
+@click.option("--repo", metavar="ID", help="A Hub repository or a folder. [default: the packaged release]")
+@click.option("--model", metavar="M", help="A model's name or folder. [default: an example, named in the recipe]")
+@click.option("--revision", metavar="REV", help="A tag or commit of the repository, so that its rows never change.")
+@click.option("--list", "only_list", is_flag=True, help="List the trainers, with the config that each one reads.")
+def recipe(trainer: str | None, repo: str | None, model: str | None, revision: str | None, only_list: bool) -> None:
+    """Print a recipe that trains a model on the dataset, ready to run."""
+    if only_list:
+        for name, found in recipes.RECIPES.items():
+            click.echo(f"{name:14} {found.config:18} {found.title}: {found.run.format(model='MODEL')}")
+        return
+    if trainer is None:
+        raise click.UsageError("Name a trainer, or ask for the --list.")
+    if revision and (repo is None or Path(repo).is_dir()):
+        raise click.UsageError("--revision needs --repo with the name of a Hub repository.")
+    rows = _rows(Path(repo)) if repo and Path(repo).is_dir() else None
+    click.echo(recipes.render(trainer, repo or str(path()), model, revision, rows), nl=False)
+
+
+def _rows(release: Path) -> int | None:
+    """Count the rows of a release folder's train split; None where there are none."""
+    from ..card import read_facts
+
+    found = read_facts(release).get("alpaca", {}).get("train")
+    return found.rows if found else None

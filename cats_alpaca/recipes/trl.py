@@ -1,0 +1,46 @@
+"""QLoRA with TRL, PEFT and bitsandbytes; also runs without a GPU, slowly."""
+
+import torch
+from datasets import load_dataset
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from trl import SFTConfig, SFTTrainer
+
+rows = load_dataset(
+    "{{repo}}",
+    "prompt_completion",
+    revision="{{revision}}",
+)
+bf16 = torch.cuda.is_available()  # a GPU older than Ampere (a T4, say) has no bfloat16: there, fp16=True below
+model = AutoModelForCausalLM.from_pretrained(
+    "{{model}}",
+    dtype=torch.bfloat16 if bf16 else torch.float32,
+    quantization_config=BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if bf16 else torch.float32,
+    ),
+)
+trainer = SFTTrainer(
+    model=model,
+    train_dataset=rows["train"],
+    eval_dataset=rows["test"],
+    peft_config=LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, lora_dropout=0.05, target_modules="all-linear"),
+    args=SFTConfig(
+        output_dir="lora",
+        max_length=2048,
+        num_train_epochs=3,
+        learning_rate=2e-4,
+        lr_scheduler_type="cosine",
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=16,
+        per_device_eval_batch_size=1,
+        eval_strategy="epoch",
+        logging_steps=5,
+        bf16=bf16,
+        report_to="none",
+    ),
+)
+trainer.train()
+trainer.save_model()

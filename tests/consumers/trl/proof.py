@@ -1,0 +1,8 @@
+"""Runs the recipe for TRL as a script."""
+
+import runpy
+
+import hf
+
+if __name__ == "__main__":
+    hf.prove(["trl", "peft", "bitsandbytes"], lambda: runpy.run_path("train.py", run_name="__main__"))
