@@ -217,7 +217,10 @@ def test_the_code_on_the_published_card_runs(hub: Hub, tmp_path: Path) -> None:
     for block in ours:
         assert "v1.0.0" in block
         env = environment(hub, tmp_path / "stranger")
-        subprocess.run([sys.executable, "-c", block], env=env, check=True, capture_output=True, cwd=tmp_path)
+        done = subprocess.run([sys.executable, "-c", block], env=env, capture_output=True, text=True, cwd=tmp_path)
+        # Now and then, `datasets` that streams aborts when Python ends, after everything has been printed.
+        assert done.returncode in ((0, -signal.SIGABRT) if "streaming" in block else (0,)), done.stderr
+        assert done.stdout
 
 
 LOAD_ANSWERS = """
