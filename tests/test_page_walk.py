@@ -204,6 +204,7 @@ def test_permissions_taking_along_and_taking_back(serve: Serve, visit: Any, size
     press(tab, EN.forget)
     tab.get_by_role("button", name=EN.yes).filter(visible=True).click()
     tab.get_by_text(EN.forgotten.format(count=1)).wait_for()
+    assert tab.evaluate(_IN_VIEW)
     look_at(tab, f"{size}-6-forgotten")
     with feedback.open_store(page.store) as store:
         [who] = feedback.find_contributors(store)
@@ -214,6 +215,12 @@ def test_permissions_taking_along_and_taking_back(serve: Serve, visit: Any, size
     tab.get_by_text(EN.gone).wait_for()
     with feedback.open_store(page.store) as store:
         assert feedback.find_contributors(store) == []
+
+
+_IN_VIEW = """() => [...document.querySelectorAll(".said")].some(one => {
+    const box = one.getBoundingClientRect();
+    return one.innerText && box.height && box.top >= 0 && box.bottom <= innerHeight;
+})"""
 
 
 def test_nothing_typed_is_lost_on_an_error(serve: Serve, chat_model: Model, visit: Any) -> None:
@@ -240,10 +247,20 @@ def test_nothing_typed_is_lost_on_an_error(serve: Serve, chat_model: Model, visi
     press(tab, JA.again)
     tab.get_by_text(JA.answered).wait_for()
     assert not tab.get_by_role("alert").is_visible()
+    page.process.terminate()
+    page.process.wait()
     tab.get_by_label(JA.correction).fill("遊びましょう。")
     press(tab, JA.judge)
     tab.get_by_role("alert").filter(has_text=JA.failed).wait_for()
+    look_at(tab, "telephone-8-no-server")
     assert tab.get_by_label(JA.correction).input_value() == "遊びましょう。"
+    serve("--port", page.url.rpartition(":")[2])  # and when it is there again, the same button does it
+    press(tab, JA.judge)
+    tab.get_by_text(JA.judged).wait_for()
+    assert not tab.get_by_role("alert").is_visible()
+    with feedback.open_store(page.store) as store:
+        [turn] = feedback.turns(store, feedback.find_contributors(store)[0])
+    assert turn.correction == "遊びましょう。"
 
 
 EVIL = (

@@ -22,10 +22,11 @@ Parts = dict[str, Any]
 """What is on the page, by name."""
 
 CSS = files(__package__).joinpath("page.css").read_text("utf-8")
-_SCRIPT = files(__package__).joinpath("page.js").read_text("utf-8")
-for _name, _words in (("FAILED_JA", JA), ("FAILED_EN", EN)):
-    _SCRIPT = _SCRIPT.replace(_name, json.dumps(_words.failed, ensure_ascii=False))
-HEAD = f"<script>{_SCRIPT}</script>"
+_SAID = "".join(
+    f"const {name.upper()} = {json.dumps({words.language: getattr(words, name) for words in (JA, EN)})};\n"
+    for name in ("failed", "signed_out")
+)
+HEAD = f"<script>{_SAID}{files(__package__).joinpath('page.js').read_text('utf-8')}</script>"
 _COST = {"draft": 6.0, "forget_me": 6.0, "export_data": 6.0}
 # Without the queue, whose results whoever knows a browser's number could read.
 _HOW: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}

@@ -111,6 +111,7 @@ class Words(NamedTuple):
     not_maintainer: str
 
     too_fast: str
+    signed_out: str
     failed: str
 
 
@@ -213,6 +214,7 @@ JA = Words(
     exported="{folder} に書き出しました。",
     not_maintainer="ここは管理者だけが使えます。",
     too_fast="すこし急ぎすぎです。一分ほど待って、もういちど押してください。書いた文は消えていません。",
+    signed_out="サインインが切れました。書いた文は消えていません。別のタブでこのページを開いてサインインし、もういちど押してください。",
     failed="うまくいきませんでした。書いた文は消えていません。もういちど押すか、このページを動かしている人に伝えてください。",
 )
 
@@ -318,6 +320,8 @@ EN = Words(
     exported="Written to {folder}.",
     not_maintainer="Only a maintainer can use this.",
     too_fast="That was a little fast. Wait a minute and try again. What you typed is still there.",
+    signed_out="You are signed out. What you typed is still there."
+    " Open this page in another tab, sign in, and try again.",
     failed="That did not work. What you typed is still there. Try again, or tell whoever runs this page.",
 )
 
