@@ -76,12 +76,12 @@ def recall(store: Store, who: str, cat: str, question: str, *, max_characters: i
 
 
 def split_context(context: str) -> tuple[str, str]:
-    r"""Give what of a turn's context is this cat's own, with the feeling of the day, and what is the group's.
+    r"""Give what of a turn's context is this cat's own past, and what is the group's; not the feeling of the day.
 
     >>> context = "この猫のこれまで\n2024年11月8日 くしゃみ。\n仲間の猫のこと\n2024年5月 咳。\nいまの気持ち：不安"
     >>> for part in split_context(context):
     ...     print(part.splitlines())
-    ['2024年11月8日 くしゃみ。', 'いまの気持ち：不安']
+    ['2024年11月8日 くしゃみ。']
     ['2024年5月 咳。']
     """
     own: list[str] = []
@@ -91,7 +91,7 @@ def split_context(context: str) -> tuple[str, str]:
         if line in (_OWN, _OTHERS):
             lines = own if line == _OWN else others
         else:
-            lines = own if line.startswith(FEELING) else lines
+            lines = [] if line.startswith(FEELING) else lines
             lines.append(line)
     return "\n".join(own), "\n".join(others)
 

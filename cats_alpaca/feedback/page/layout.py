@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from importlib.resources import files
@@ -262,13 +263,18 @@ def _lay_out_sure(parts: Parts, words: Words, what: str) -> None:
         parts[f"no_{what}"] = gr.Button(words.no)
 
 
+def _flowing(language: str) -> str:
+    """Give the words of the consent without the ends of lines that a narrow screen has elsewhere."""
+    return re.sub(r"(?<!\n)\n(?!\n|train|publish)", " " if language == "en" else "", consent_text(language).strip())
+
+
 def _lay_out_mine(parts: Parts, words: Words) -> None:
     gr.HTML(f"<h2>{words.permissions}</h2>")
     parts["train_given"] = gr.Checkbox(label=words.train, interactive=True)
     parts["publish_given"] = gr.Checkbox(label=words.publish, interactive=True)
     parts["mine_said"] = _said()
     with gr.Accordion(words.full_text, open=False):
-        gr.HTML(f'<div class="full-text">{consent_text(words.language)}</div>')
+        gr.HTML(f'<div class="full-text">{_flowing(words.language)}</div>')
     parts["take_along"] = gr.Button(words.take_along)
     parts["take_said"] = _said()
     parts["everything"] = _reading(words.take_along_hint, lines=4)
