@@ -7,11 +7,16 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from support import Run, Write
+
+if TYPE_CHECKING:
+    from page_support import Model, Serve
 
 _HOME = tempfile.TemporaryDirectory()
 os.environ.update(HF_HOME=_HOME.name, HF_TOKEN="", HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
@@ -43,3 +48,22 @@ def run(tmp_path: Path) -> Run:
         return subprocess.run(command, **{**settings, **options})  # type: ignore[call-overload, no-any-return]
 
     return _run
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Run the page for cat owners with some arguments."""
+    from page_support import serving
+
+    with ExitStack() as stack:
+        yield lambda *arguments: stack.enter_context(serving(tmp_path, *arguments))
+
+
+@pytest.fixture
+def chat_model() -> Iterator[Model]:
+    """Run a server that speaks chat completions, for the page."""
+    from page_support import Model
+
+    model = Model()
+    yield model
+    model.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -350,3 +351,108 @@ def published(path: str, repository: str, revision: str, release: str) -> None:
     click.echo(f"{repository} at {revision}: {count:,} turns")
     if not count:
         click.echo(f"No build of {release} with a turn of this store is known.", err=True)
+
+
+def _page(name: str) -> Any:
+    """Import a module of the page; say what is missing when the extra is not there."""
+    from importlib import import_module
+
+    from ..errors import FeedbackError
+
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        return import_module(f"cats_alpaca.feedback.page.{name}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("cats_alpaca"):
+            raise
+        raise FeedbackError(f"the page needs {error.name}; pip install 'cats_alpaca[app]'") from None
+
+
+@feedback.command(epilog="Example: cats-alpaca feedback serve --port 7860")
+@click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Any other needs --login.")
+@click.option(
+    "--port", metavar="N", type=click.IntRange(0, 65535), default=7860, show_default=True, help="0: any that is free."
+)
+@click.option("--login", metavar="FILE", help="Who may sign in; `cats-alpaca feedback login` writes it.")
+@click.option("--maintainer", metavar="NAME", multiple=True, help="Who of them counts and exports; may be repeated.")
+@click.option("--export", "folder", metavar="DIR", default="feedback-data", show_default=True, help="Where to.")
+@with_options(*_MODEL, _STORE, _WHO)
+def serve(
+    path: str,
+    who: str | None,
+    host: str,
+    port: int,
+    login: str | None,
+    maintainer: tuple[str, ...],
+    folder: str,
+    model_url: str | None,
+    model: str,
+    timeout: float,
+) -> None:
+    """Serve a page on which cat owners tell, ask, judge, consent and take back.
+
+    Without --login it is there for one person, on this machine only; with it, everybody signs in and acts for
+    themselves. It speaks plain HTTP: put a server with TLS before it where the network is not yours.
+    """
+    server = _page("server")
+    from ..feedback.page.deeds import Host
+
+    _check_serving(server.is_loopback(host), login, maintainer, who)
+    opened: Any = _nobody(path, login, maintainer) if login else _open(path, who, create=True)
+    with opened as (_, me):
+        settings = Host(
+            os.path.abspath(path), me, login or "", frozenset(maintainer), model_url or "", model,
+            os.environ.get("CATS_ALPACA_MODEL_KEY", ""), timeout, os.path.abspath(folder),
+        )  # fmt: skip
+    with server.listen(host, port) as listening:
+        shown = f"[{host}]" if ":" in host else host
+        click.echo(f"http://{shown}:{listening.getsockname()[1]}/")
+        server.serve(settings, listening)
+
+
+def _check_serving(loopback: bool, login: str | None, maintainer: tuple[str, ...], who: str | None) -> None:
+    if not loopback and not login:
+        raise click.UsageError("--host may only leave this machine with --login: others would read your notes.")
+    if maintainer and not login:
+        raise click.UsageError("--maintainer needs --login; without it, whoever is at the machine is the maintainer.")
+    if login and who:
+        raise click.UsageError("--as and --login exclude each other: who signs in says who they are.")
+
+
+@contextmanager
+def _nobody(path: str, login: str, maintainer: tuple[str, ...]) -> Iterator[tuple[Store, str]]:
+    """Open the store as nobody in particular, when everybody signs in."""
+    from ..feedback import open_store
+
+    if unknown := sorted(set(maintainer) - set(_page("people").read_people(login))):
+        raise click.UsageError(f"{login} knows no {unknown[0]}; cats-alpaca feedback login {login} {unknown[0]}")
+    with open_store(path) as store:
+        yield store, ""
+
+
+@feedback.command(epilog="Example: echo mike-to-tama | cats-alpaca feedback login people.txt hanako")
+@click.argument("file", metavar="FILE")
+@click.argument("name")
+@with_options(_STORE, _WHO)
+def login(path: str, who: str | None, file: str, name: str) -> None:
+    """Let NAME sign in to the page with a password that is asked for, or read from the standard input.
+
+    FILE keeps the name, a hash of the password, and the contributor whose notes they are: a new one, or whom --as
+    names. For a name that is in FILE already, only the password changes.
+    """
+    from ..feedback import find_contributors, join, open_store
+    from ..feedback.page.people import read_people, write_person
+
+    if sys.stdin.isatty():
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    known = read_people(file).get(name) if os.path.exists(file) else None
+    with open_store(path) as store:
+        there = find_contributors(store)
+        who = who or (known.contributor if known and known.contributor in there else None)
+        if who and who not in there:
+            raise click.UsageError(f"there is no contributor {who} in {path}.")
+        who = who or join(store)
+        write_person(file, name, who, password)
+    click.echo(who)

@@ -15,7 +15,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import FeedbackError, ModelError
-from .recall import MAX_CHARACTERS, recall
+from .recall import FEELING, MAX_CHARACTERS, recall
 from .store import (
     ANSWER,
     NAME,
@@ -69,7 +69,7 @@ def ask(
     feeling = checked("feeling", feeling, NOTE)
     with writing(store):
         found = recall(store, who, fields["cat"], fields["question"], max_characters=max_characters)
-        fields["context"] = "\n".join(filter(None, (found.text, f"いまの気持ち：{feeling}" if feeling else "")))
+        fields["context"] = "\n".join(filter(None, (found.text, f"{FEELING}{feeling}" if feeling else "")))
         fields["experience"] = found.kind or ("own" if feeling else "")
         insert_turn(store, who, id_, fields, found.experiences)
     return find_turn(store, who, id_)

@@ -19,6 +19,7 @@ MAX_CHARACTERS = 600
 """How long a context may be, when nothing else is said."""
 
 _OWN, _OTHERS = "この猫のこれまで", "仲間の猫のこと"
+FEELING = "いまの気持ち："
 _NEWEST = 1_000
 """How many of one cat's experiences are looked at, the newest."""
 
@@ -72,6 +73,27 @@ def recall(store: Store, who: str, cat: str, question: str, *, max_characters: i
     own = _ranked(_find_own(store, own_cat), wanted, counts)
     others = _ranked(_find_shared(store, own_cat, counts), wanted, counts)
     return _rendered(own, others, max_characters)
+
+
+def split_context(context: str) -> tuple[str, str]:
+    r"""Give what of a turn's context is this cat's own past, and what is the group's; not the feeling of the day.
+
+    >>> context = "この猫のこれまで\n2024年11月8日 くしゃみ。\n仲間の猫のこと\n2024年5月 咳。\nいまの気持ち：不安"
+    >>> for part in split_context(context):
+    ...     print(part.splitlines())
+    ['2024年11月8日 くしゃみ。']
+    ['2024年5月 咳。']
+    """
+    own: list[str] = []
+    others: list[str] = []
+    lines = own
+    for line in context.split("\n"):  # each experience is one line that begins with its date
+        if line in (_OWN, _OTHERS):
+            lines = own if line == _OWN else others
+        else:
+            lines = [] if line.startswith(FEELING) else lines
+            lines.append(line)
+    return "\n".join(own), "\n".join(others)
 
 
 def _find_own(store: Store, cat: str) -> Iterable[tuple[str, ...]]:

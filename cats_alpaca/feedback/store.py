@@ -434,6 +434,12 @@ def not_yours(id_: str) -> str:
     return f"you have nothing with the id {id_[:60]!r}; `cats-alpaca feedback status` lists what you have"
 
 
+def count(store: Store) -> dict[str, int]:
+    """Count what is in the store: for whoever runs it."""
+    tables = ("contributors", "cats", "experiences", "turns")
+    return {table: store.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}  # noqa: S608
+
+
 # ---- what one reads of one's own
 
 
