@@ -258,6 +258,7 @@ _ERROR_PAGES = {
     "429": as_json({"error": "slow down"}, 429, **{"Retry-After": "1"}),
     "html-503": Answer(503, _HTML, {"Content-Type": "text/html"}),
     "html-200": Answer(200, _HTML, {"Content-Type": "text/html"}),
+    "404": refused(404, "Repository not found", "RepoNotFound"),
     "403-quota": refused(403, "Private repository storage limit reached"),
 }
 

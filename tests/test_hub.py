@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hub import TOKEN, Hub, running
+from hub import TOKEN, Hub, Repo, running
 from support import code_blocks
 
 import cats_alpaca
@@ -206,6 +206,49 @@ def test_what_people_write_at_the_hub_is_kept(hub: Hub, push: Push, release: Pat
     assert "num_examples: 5" in shown
     assert push(tmp_path / "other" / "release").returncode == 0
     assert len(hub.repos[REPO].history()) == before + 1
+
+
+@pytest.mark.parametrize("path", ["data/alpaca/train-00000-of-00002.parquet", "data/alpaca/train-mine.parquet"])
+def test_somebodys_data_are_not_replaced(hub: Hub, push: Push, release: Path, path: str) -> None:
+    repo = hub.repos[REPO] = Repo()
+    repo.commit({".gitattributes": b"", "README.md": b"# Mine\r\n", path: b"mine"}, "initial commit")
+    done = push(release)
+    assert (done.returncode, f"{REPO} holds {path}" in done.stderr) == (1, True), done.stderr
+    assert repo.history() == []
+
+
+def test_somebodys_card_stays_beside_ours(hub: Hub, push: Push, release: Path) -> None:
+    repo = hub.repos[REPO] = Repo()
+    repo.commit(
+        {".gitattributes": b"", "README.md": "---\npretty: yes\n---\n\nうちの猫。\n".encode()}, "initial commit"
+    )
+    assert push(release).returncode == 0
+    assert "うちの猫。" in published(hub)["README.md"].decode()
+
+
+def test_a_repository_that_cannot_be_seen_is_not_asked_for_for_ever(hub: Hub, push: Push, release: Path) -> None:
+    hub.fail("GET info", "404", times=10**6)
+    done = push(release)
+    assert (done.returncode, "cannot see it" in done.stderr) == (1, True), done.stderr
+    assert len(hub.requests) < 50
+
+
+def test_what_lies_in_the_working_folder_is_not_taken_for_the_repository(
+    hub: Hub, push: Push, release: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "datasets.py").write_text("raise SystemExit('not this one')")
+    shutil.copytree(release_of([story(7)], tmp_path / "other"), tmp_path / REPO)
+    done = push(release)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_release_without_a_licence_of_its_own_keeps_none(hub: Hub, push: Push, release: Path) -> None:
+    push(release)
+    shown = published(hub)["README.md"].decode()
+    edited = shown.replace("license: cc0-1.0", "license: other\nlicense_name: mine")
+    hub.edit(REPO, "README.md", edited.encode())
+    push(release)
+    assert "license_name" not in published(hub)["README.md"].decode()
 
 
 def test_the_code_on_the_published_card_runs(hub: Hub, tmp_path: Path) -> None:
@@ -420,7 +463,7 @@ def spoil(release: Path, old: str, new: str) -> None:
         (lambda release: spoil(release, "download_size: ", "download_size: 1"), "the numbers of alpaca"),
         (lambda release: spoil(release, "configs:", "configs: ["), "cannot be read"),
         (lambda release: spoil(release, "data_files:", "files:"), "has not the shape that build gives it"),
-        (lambda release: spoil(release, "\n# ", "\n[More Information Needed]\n# "), "still holds a placeholder"),
+        (lambda release: spoil(release, "\n## Load it", "\n[More Information Needed]\n## Load it"), "still holds a placeholder"),
         (lambda release: spoil(release, "<!-- made by cats-alpaca build", "<!-- "), "was not made by cats-alpaca"),
         (lambda release: next(release.glob("data/chat/*")).unlink(), "there is no such file"),
         (lambda release: next(release.glob("data/chat/*")).write_bytes(b"PAR1"), "cannot be read"),

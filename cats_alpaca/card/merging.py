@@ -26,6 +26,9 @@ _BEGIN = re.compile(r"<!-- cats-alpaca:begin (\S+)")
 _KNOWN = re.compile(r"^<!-- cats-alpaca:known [^:]*: (.*) -->\n?", re.MULTILINE)
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _KEY = re.compile(r"^[^\s#-][^\n]*?:(?=\s)", re.MULTILINE)
+_OF_A_LICENCE = ("license_name", "license_link")
+"""Keys that mean nothing beside another licence than the one that they were written for."""
+
 _UNITED = "tags"
 """The one generated key to which people may add: its values are united."""
 
@@ -177,7 +180,8 @@ def _end_of_section(lines: list[str], start: int, name: str) -> int:
 
 def _end_of_paragraph(lines: list[str], at: int) -> int:
     fence = None
-    while at < len(lines) and (fence or (lines[at].strip() and not _BEGIN.match(lines[at]))):
+    # A section begins wherever its marker stands: a fence that somebody forgot to close does not swallow it.
+    while at < len(lines) and not _BEGIN.match(lines[at]) and (fence or lines[at].strip()):
         if found := _FENCE.match(lines[at]):
             if fence is None:
                 fence = found[1]
@@ -194,7 +198,8 @@ def _digest(text: str) -> str:
 def _merge_headers(new: str, old: str) -> str:
     try:
         mine, theirs = yaml.safe_load(new) or {}, yaml.safe_load(old) or {}
-        kept = "".join(part for key, part in _parts(old) if key not in mine)
+        gone = _OF_A_LICENCE if "license" in mine else ()
+        kept = "".join(part for key, part in _parts(old) if key not in mine and key not in gone)
         extra = [tag for tag in _list(theirs.get(_UNITED)) if tag not in _list(mine.get(_UNITED))]
         if extra and _UNITED in mine:
             new = "".join(_with_values(part, extra) if key == _UNITED else part for key, part in _parts(new))

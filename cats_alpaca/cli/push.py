@@ -49,7 +49,7 @@ def push(repo_id: str, dry_run: bool, yes: bool, verify: str, token: str | None,
     """
     from ..errors import CatsAlpacaError
 
-    if not (dry_run or yes or sys.stdin.isatty()):
+    if not (dry_run or yes or (sys.stdin and sys.stdin.isatty())):
         raise click.UsageError("nobody can be asked here: look at --dry-run first, then push with --yes.")
     if options["create_pr"] and options["tag"]:
         raise click.UsageError("--create-pr and --tag exclude each other: merge first, then push again with the tag.")
@@ -84,7 +84,7 @@ def _push(repo_id: str, dry_run: bool, yes: bool, sample: bool, token: str | Non
 
 def _quiet_bars() -> None:
     """Show the client's bars for hashing and upload only to somebody who watches."""
-    if not sys.stderr.isatty():
+    if not (sys.stderr and sys.stderr.isatty()):
         from huggingface_hub.utils.tqdm import disable_progress_bars
 
         disable_progress_bars()

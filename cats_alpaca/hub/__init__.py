@@ -101,6 +101,7 @@ def plan_push(
             if isinstance(error, HubError) and "No token" not in str(error):
                 raise
             unchecked.append(f"whether you may write to {repo_id} ({explained(error)})")
+            unchecked.append(f"whether {repo_id} is there, if it is private")
             api = _api(None)
         try:
             plan = _planned(api, release, repo_id, revision, tag, delete_script)
@@ -172,6 +173,8 @@ def push_to_hub(
             push = Push(str(plan.remote.head), _url(api, plan), False, [], [], [], plan.kept)
         else:
             push, plan = _Commit(api, release, patience, private, create_pr, tag, delete_script, message).make(plan)
+        if push.committed or tag:
+            # A tag says that all is well: also of a commit that was made by a push that ended before it looked.
             notice(f"loading {repo_id} at {push.commit[:7]}, as a stranger would")
             _check_published(stranger, release, plan, push, sample, timeout)
         if tag:
@@ -257,11 +260,14 @@ class _Commit:
 
     def _created(self, plan: Plan) -> Plan:
         """Make the repository, but not for a card that the Hub would refuse."""
-        from huggingface_hub import DatasetCard
-
-        DatasetCard(plan.card).validate()
-        self.api.create_repo(plan.repo_id, repo_type="dataset", private=self.private, exist_ok=True)
-        return self._again(plan)
+        self.api._validate_yaml(plan.card, repo_type="dataset")
+        # Not False, but None: an organization may have it that its repositories are private.
+        self.api.create_repo(plan.repo_id, repo_type="dataset", private=self.private or None, exist_ok=True)
+        plan = self._again(plan)
+        if plan.remote.head is None:
+            raise ConnectionError(f"{plan.repo_id} was made, or is there, but this token cannot see it")
+        _check_target(plan, self.private, self.tag)
+        return plan
 
     def _again(self, plan: Plan) -> Plan:
         return self.patience.insist(
@@ -274,8 +280,14 @@ class _Commit:
             plan.repo_id, repo_type="dataset", discussion_type="pull_request", discussion_status="open"
         )
         for pull in pulls:
-            remote = read_remote(self.api, plan.repo_id, f"refs/pr/{pull.num}")
-            if make_plan(self.release, remote, plan.repo_id, plan.revision).is_empty:
+            try:
+                remote = read_remote(self.api, plan.repo_id, f"refs/pr/{pull.num}")
+                same = make_plan(
+                    self.release, remote, plan.repo_id, plan.revision, delete_script=self.delete_script
+                ).is_empty
+            except HubError:
+                continue  # somebody's, and nothing like this
+            if same:
                 return self._done(plan, str(remote.head), pull.url)
         return None
 
@@ -345,19 +357,32 @@ def _check_published(
 ) -> None:
     """Load what the Hub serves at the commit; more than once, since a fault on the way would look like a difference."""
     card = LocalFile("README.md", plan.card.encode())
+    where = f"{plan.repo_id} at {push.commit[:7]}"
     for attempt in range(_VERIFICATIONS):
         time.sleep(2 * attempt)
+        trouble, wrong = "", []
         try:
             wrong = differences(stranger, release, plan.repo_id, push.commit, sample=sample, card=card, timeout=timeout)
         except LoadError as error:
-            wrong = [str(error)]
-        if not wrong:
+            trouble = str(error)
+        if not (trouble or wrong):
             return
         stranger.forget()
+    if trouble:
+        raise HubError(
+            f"{where} is published, but it could not be loaded to check it: {trouble}. Run the same command again with "
+            f"a --tag to check it; {_how_to_take_back(plan, push)}"
+        )
+    raise HubError(f"{where} is not what was sent: {'; '.join(wrong)}. {_how_to_take_back(plan, push)}")
+
+
+def _how_to_take_back(plan: Plan, push: Push) -> str:
+    if push.pull_request:
+        return f"To take it back, close {push.pull_request}"
     repository = push.url.partition("/commit/")[0]
-    raise HubError(
-        f"{plan.repo_id} at {push.commit[:7]} is not what was sent: {'; '.join(wrong)}. To take it back: "
-        f"GIT_LFS_SKIP_SMUDGE=1 git clone {repository} and, in it, git revert --no-edit {push.commit} && git push"
+    return (
+        f"To take it back: GIT_LFS_SKIP_SMUDGE=1 git clone --branch {plan.revision} {repository} and, in it, "
+        f"git revert --no-edit {push.commit} && git push"
     )
 
 

@@ -131,7 +131,8 @@ def explained(error: BaseException) -> HubError:
             f"The Hub {what}, again and again. The repository is as it was or as it should be, never between; run the "
             f"same command later, and it goes on where it stopped{said}"
         )
-    return HubError(f"The Hub refused: {_first_line(error)}{said}")
+    what = " ".join(str(error).split()) if isinstance(error, ValueError) else _first_line(error)
+    return HubError(f"The Hub refused: {what}{said}")
 
 
 def _first_line(error: BaseException) -> str:

@@ -12,19 +12,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from ..card import MARK, SplitFacts, pictures, read_facts
+from ..card import MARK, SplitFacts, pictures, read_facts, without
 from ..errors import ReleaseError
+from ..formats import SCHEMAS
 
 MOST_FILES = 100
 """A release of more files is refused: each costs a request, of us at the push and of everybody at every load."""
 
 _MANAGED = re.compile(
-    r"README\.md|dataset_info\.json|data/[^/]+/(train|test)-\d{5}-of-\d{5}\.parquet|"
+    rf"README\.md|dataset_info\.json|data/({'|'.join(SCHEMAS)})/(train|test)-\d{{5}}-of-\d{{5}}\.parquet|"
     + "|".join(map(re.escape, pictures.NAMES))
 )
-_PLACEHOLDER = re.compile(
-    r"\[more information needed\]|\{\{.*?\}\}|\bTODO\b|\bTBD\b|\bFIXME\b|lorem ipsum", re.IGNORECASE
-)
+_PLACEHOLDER = re.compile(r"(?i:\[more information needed\]|lorem ipsum)|\{\{.*?\}\}|\b(TODO|TBD|FIXME)\b")
+_QUOTING = ("title", "rows", "recipes", "cite")
+"""The sections of a card that show rows, names or code: what looks like a placeholder there is none."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ def read_release(folder: Path) -> Release:
     Raises:
         ReleaseError: when it is not fit to publish; the message says why and what to do.
     """
+    folder = folder.resolve()
     readme = folder / "README.md"
     if not readme.is_file():
         raise ReleaseError(f"{folder} holds no README.md; make a release there first: cats-alpaca build --out {folder}")
@@ -146,8 +148,8 @@ def _faults_of_card(card: str) -> list[str]:
         return [f"the YAML of README.md cannot be read ({' '.join(str(error).split())})"]
     if not licence:
         faults.append("README.md names no licence; build it again with --license, or write one into its YAML")
-    if found := _PLACEHOLDER.search(card):
-        line = card.count("\n", 0, found.start()) + 1
+    if found := _PLACEHOLDER.search(without(card, _QUOTING).split("\n---\n", 1)[-1]):
+        line = card.count("\n", 0, card.index(found[0])) + 1
         faults.append(f"README.md:{line} still holds a placeholder ({found[0]!r}); write what belongs there")
     return faults
 

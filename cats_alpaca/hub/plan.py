@@ -7,9 +7,11 @@ import hashlib
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .. import card
@@ -85,8 +87,8 @@ def make_plan(
     """Compare a release with what a repository holds.
 
     Raises:
-        HubError: when the repository holds a script of its own name, which `datasets` 4 and newer refuse to load, or a
-            card that cannot be merged with ours.
+        HubError: when the repository holds a script of its own name, which `datasets` 4 and newer refuse to load; a
+            card that cannot be merged with ours; or somebody's data that this would replace, or load as ours.
     """
     script = f"{repo_id.split('/')[-1]}.py"
     if script in remote.files and not delete_script:
@@ -94,6 +96,7 @@ def make_plan(
             f"{repo_id} holds {script}, and because of it datasets 4 and newer refuse to load the repository; remove "
             "it in the same commit with --delete-script"
         )
+    _refuse_foreign(release, remote, repo_id)
     text = _card(release, remote, repo_id, tag)
     files = [*release.files, LocalFile("README.md", text.encode())]
     paths = {file.path for file in files}
@@ -111,6 +114,20 @@ def make_plan(
         card_diff=list(_diff(remote.card, text)) if remote.card else [],
         rows=_rows(metadata(remote.card or ""), release),
     )
+
+
+def _refuse_foreign(release: Release, remote: Remote, repo_id: str) -> None:
+    """Refuse to replace what no push of ours put there, and to be loaded together with it."""
+    ours = remote.card is not None and (card.MARK in remote.card or "<!-- cats-alpaca:known" in remote.card)
+    patterns = [f"data/{config}/{split}-*" for config, splits in release.facts.items() for split in splits]
+    for path in sorted(remote.files):
+        if (is_managed(path) and path != "README.md" and not ours) or (
+            not is_managed(path) and any(fnmatchcase(path, pattern) for pattern in patterns)
+        ):
+            raise HubError(
+                f"{repo_id} holds {path}, which no push of this program put there; remove it at the Hub if it may go, "
+                "or push to another repository"
+            )
 
 
 def _card(release: Release, remote: Remote, repo_id: str, tag: str | None) -> str:
@@ -163,7 +180,11 @@ def compare_stories(api: HfApi, release: Release, remote: Remote, repo_id: str) 
     if sum(file.size for file in here) + sum(file.size for file in there) > _COMPARED_BYTES:
         return None
     after = _stories(file.content for file in here)
-    before = _stories(download(api, repo_id, str(remote.head), file) for file in there)
+    try:
+        before = _stories(download(api, repo_id, str(remote.head), file) for file in there)
+    except pa.ArrowInvalid:
+        # What is there cannot be read; that is no reason not to replace it.
+        return None
     return StoryChanges(
         added=sorted(after.keys() - before.keys()),
         changed=sorted(story for story in after.keys() & before.keys() if after[story] != before[story]),

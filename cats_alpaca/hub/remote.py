@@ -69,7 +69,8 @@ def check_names(repo_id: str, revision: str, tag: str | None) -> None:
     if "/" not in repo_id:
         raise HubError(f"Say whose repository it is: your-name/{repo_id}")
     for kind, name in (("branch", revision), ("tag", tag)):
-        if name is not None and not re.fullmatch(r"(?!refs/(?!pr/))[\w][\w./+-]*(?<![./])", name):
+        fits = name is None or re.fullmatch(r"(?!refs/(?!pr/))[\w][\w./+-]*(?<![./])(?<!\.lock)", name)
+        if name is not None and (not fits or ".." in name or "//" in name):
             raise HubError(f"{name!r} cannot be the name of a {kind}")
 
 

@@ -6,7 +6,6 @@ something should believe what their own process shows them.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -132,12 +131,17 @@ class Stranger:
         environment = {name: value for name, value in os.environ.items() if not _CACHES.fullmatch(name)}
         environment |= {"HF_HOME": self._home.name, "HF_TOKEN": self._token, "HF_HUB_OFFLINE": "0", "PYTHONUTF8": "1"}
         environment |= {"HF_DATASETS_OFFLINE": "0", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        environment |= {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "0", "PYTHONPATH": _python_path()}
+        if "HF_ENDPOINT" in environment:
+            environment["HF_ENDPOINT"] = environment["HF_ENDPOINT"].rstrip("/")
         self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
+            # Elsewhere, a folder of the repository's name or a `datasets.py` would be taken for what is meant.
+            cwd=self._home.name,
             text=True,
             encoding="utf-8",
         )
@@ -160,6 +164,12 @@ class Stranger:
         if "error" in answer:
             raise LoadError(f"{job['source']} does not load with `datasets`: {answer['error']}")
         return answer  # type: ignore[no-any-return]
+
+
+def _python_path() -> str:
+    """Name, from any folder, where this very package is, and what the user named."""
+    theirs = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return os.pathsep.join([str(Path(__file__).parents[2]), *map(os.path.abspath, theirs)])
 
 
 def _main() -> None:
@@ -191,8 +201,7 @@ def _files(job: dict[str, Any]) -> dict[str, str]:
             file = hf_hub_download(job["source"], path, repo_type="dataset", revision=job["revision"])
         else:
             file = os.path.join(job["source"], path)
-        with open(file, "rb") as stream:
-            digests[path] = hashlib.file_digest(stream, "sha256").hexdigest()
+        digests[path] = LocalFile(path, Path(file)).sha256
     return digests
 
 
