@@ -92,7 +92,7 @@ def make_portions(
     known = {number: entry for number, one in enumerate(portions) if (entry := manifest.entry(number, one))}
     _sweep(folder, known)
     with _connected(address) as ray:
-        cores = threads or _cores_each(ray.nodes(), len(portions), len(work.configs))
+        cores = threads or cores_each(_cores_of(ray.nodes()), len(portions), len(work.configs))
         job = _Job(portions, work, folder, os.getcwd(), cores, known, manifest.head["code"], refuse)
         for row in _run(ray, job):
             if row["failure"]:
@@ -148,16 +148,19 @@ def _import_ray() -> Any:
     return ray
 
 
-def _cores_each(nodes: Sequence[dict[str, Any]], portions: int, configs: int) -> int:
-    """Say how many cores one task takes: more than one only where there are more cores than portions.
+def _cores_of(nodes: Sequence[dict[str, Any]]) -> list[int]:
+    """Give how many cores each living node offers, of those that offer any."""
+    cores = [int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]]
+    return [number for number in cores if number]
 
-    >>> four = [{"Alive": True, "Resources": {"CPU": 4.0}}] * 4
-    >>> [_cores_each(four, portions, configs=4) for portions in (1, 6, 100)]
+
+def cores_each(nodes: Sequence[int], portions: int, configs: int) -> int:
+    """Say how many cores one task takes, given every node's: more than one only where there are more than portions.
+
+    >>> [cores_each([4, 4, 4, 4], portions, configs=4) for portions in (1, 6, 100)]
     [4, 2, 1]
     """
-    cores = [int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]]
-    most = min(filter(None, cores), default=1)
-    return max(min(sum(cores) // portions, configs, most), 1)
+    return max(min(sum(nodes) // portions, configs, min(nodes, default=1)), 1)
 
 
 def _run(ray: Any, job: _Job) -> Iterator[dict[str, Any]]:
