@@ -7,6 +7,8 @@ import importlib.util
 import json
 import os
 import random
+import select
+import shutil
 import subprocess
 import sys
 import time
@@ -129,27 +131,53 @@ def test_what_a_cluster_finished_is_kept(run: Run, nodes: Nodes, sources: list[s
 BUILD = """
 import sys
 from cats_alpaca import build
-options = {"max_shard_size": 200_000, "block_bytes": 10_000}
+options = {"max_shard_size": 200_000, "block_bytes": 20_000}
+answers, sys.stdout = sys.stdout, sys.stderr  # Ray prints there who died
 if sys.argv[1]:
-    options |= {"engine": "ray", "ray_address": sys.argv[1]}
-build(sys.argv[3:], out=sys.argv[2], **options)
+    import ray
+    ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")  # once, for all that follow
+    options["engine"] = "ray"
+for out in sys.stdin:
+    build(sys.argv[2:], out=out.strip(), **options)
+    print("built", file=answers, flush=True)
 """
 
 
-def build_while_one_dies(nodes: Nodes, sources: list[str], out: Path, rng: random.Random) -> tuple[bool, bool]:
+class Builder(Nodes):
+    """A process that builds into one folder after the other, on a cluster or without."""
+
+    def __init__(self, address: str, sources: list[str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", BUILD, address, *sources], stdin=-1, stdout=-1, text=True
+        )
+
+    def start(self, out: Path) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(f"{out}\n")
+        self.process.stdin.flush()
+
+    @property
+    def is_done(self) -> bool:
+        assert self.process.stdout
+        return bool(select.select([self.process.stdout], [], [], 0.01)[0])
+
+    def wait(self) -> None:
+        assert self._answer() == "built"
+
+
+def build_while_one_dies(nodes: Nodes, builder: Builder, out: Path, rng: random.Random) -> tuple[bool, bool]:
     """Kill a node in the middle of a build; say whether it was still running, and whether a portion was run again."""
-    process = subprocess.Popen([sys.executable, "-c", BUILD, nodes.address, str(out), *sources], stdout=-3)
     tries: set[str] = set()
     moment = rng.randint(1, 8)  # when so many portions have been begun
     killed = running = False
-    while process.poll() is None:
+    builder.start(out)
+    while not builder.is_done:
         tries |= {file.name for file in (out / UNFINISHED / "shards").glob("*.try-*")}
         if len(tries) >= moment and not killed:
-            time.sleep(rng.uniform(0, 0.3))
+            time.sleep(rng.uniform(0, 0.2))
             nodes.kill_one()
-            killed, running = True, process.poll() is None
-        time.sleep(0.02)
-    assert process.returncode == 0
+            killed, running = True, not builder.is_done
+    builder.wait()
     assert killed
     nodes.wait_for_two()
     return running, len(tries) > len({name.partition(".")[0] for name in tries})
@@ -163,18 +191,23 @@ def test_a_node_that_dies_at_any_moment_changes_nothing(nodes: Nodes, tmp_path: 
     (tmp_path / "a.jsonl").write_text("".join(lines[:9000]))
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress("".join(lines[9000:]).encode()))
     sources = [str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl.gz")]
-    subprocess.run([sys.executable, "-c", BUILD, "", str(tmp_path / "whole"), *sources], check=True)
+    alone, builder = Builder("", sources), Builder(nodes.address, sources)
+    alone.start(tmp_path / "whole")
+    alone.wait()
+    alone.end()
     expected = content(tmp_path / "whole")
     times = int(os.environ.get("CATS_ALPACA_KILLS", "4"))
     rng = random.Random()
     while_running = again = 0
     for number in range(times):
         out = tmp_path / f"{number}"
-        running, repeated = build_while_one_dies(nodes, sources, out, rng)
+        running, repeated = build_while_one_dies(nodes, builder, out, rng)
         assert content(out) == expected
         assert [one.name for one in out.iterdir() if one.name.startswith(".")] == []
         while_running += running
         again += repeated
+        shutil.rmtree(out)
+    builder.end()
     print(f"{times} builds lost a node, {while_running} while computing; {again} ran a portion again")
     assert while_running > times / 2
     assert again > times / 4

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import click
@@ -125,7 +126,8 @@ def build(
             release.check_release(**what, **reading)
             click.echo(f"{out} is up to date")
             return
-        with _saying_what_is_kept(out):
+        # Ray says on standard output which node died: that is no result.
+        with _saying_what_is_kept(out), redirect_stdout(sys.stderr):
             where: dict[str, Any] = {"engine": engine, "ray_address": ray_address}
             facts = release.build(**what, force=force, resume=resume, **where, **reading)
     if feedback:
