@@ -24,6 +24,7 @@ from test_sharding import bad_lines, content, rows_of
 
 from cats_alpaca import ReleaseError, build
 from cats_alpaca.cluster import _own_folder, _refuse_other_code
+from cats_alpaca.feedback import ask, forget, join, open_store, rate, set_consent
 from cats_alpaca.manifest import code
 from cats_alpaca.release import UNFINISHED
 
@@ -126,6 +127,28 @@ def test_what_a_cluster_finished_is_kept(run: Run, nodes: Nodes, sources: list[s
     there = {file.stat().st_ino for file in (tmp_path / "cwd" / "many" / "cats").rglob("*.parquet")}
     assert len(finished & there) > 10
     assert files_of(tmp_path / "cwd" / "many") == files_of(tmp_path / "cwd" / "alone")
+
+
+@with_ray
+def test_what_was_taken_back_is_in_no_shard_of_a_cluster(run: Run, nodes: Nodes, write: Write, tmp_path: Path) -> None:
+    with open_store(tmp_path / "cats.sqlite") as store:
+        me = join(store)
+        turns = [ask(store, me, "ミケ", question).id for question in ("夜中に鳴きます", "水を飲みません")]
+        for turn in turns:
+            rate(store, me, turn, "down", correction="寝る前に遊んであげましょう。")
+        for what in ("train", "publish"):
+            set_consent(store, me, what, True)
+        forget(store, me, turns[0])
+    stories = [*records(50), {"id": turns[0], "question": "夜中に鳴きます", "answer": "寝る前に。"}, *records(50)]
+    source = write(stories)
+    for out, engine in (("alone", []), ("many", ["--engine", "ray", "--ray-address", nodes.address])):
+        command = ["build", "--train", source, "--out", f"{out}/cats", "--feedback", str(tmp_path / "cats.sqlite")]
+        done = run(*command, "--max-shard-size", "1kB", *engine)
+        assert done.returncode == 0, done.stderr
+        assert "of the rejected: withdrawn 1\n" in done.stderr
+    assert files_of(tmp_path / "cwd" / "many") == files_of(tmp_path / "cwd" / "alone")
+    ids = [row["id"] for row in rows_of(tmp_path / "cwd" / "many" / "cats" / "data" / "stories")]
+    assert (turns[0] in ids, turns[1] in ids, len(ids)) == (False, True, 101)
 
 
 BUILD = """

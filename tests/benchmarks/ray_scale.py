@@ -123,9 +123,7 @@ def on_paper(one: Figures, two: Figures, asked: argparse.Namespace) -> None:
     portions = most_portions(len(CONFIGS), 1)
     busy = min(portions * cores_each([asked.cores] * asked.nodes, portions, len(CONFIGS)), asked.nodes * asked.cores)
     scaling, card = one.shards / two.shards, (one.seconds - one.shards) * asked.tb / 3.6
-    print(
-        f"\nwith two workers, a GB more of shards takes 1/{scaling:.2f} of the time with one; {one.shards:.1f} s with one"
-    )
+    print(f"\na GB more of shards takes one worker {one.shards:.1f} s, two workers 1/{scaling:.2f} of that")
     for what, cores in (("a release of 100 files", busy), ("if all cores were busy", asked.nodes * asked.cores)):
         shards = one.shards * asked.tb / 3.6 / cores / min(scaling / 2, 1)
         print(f"{asked.tb} TB, {asked.nodes} nodes of {asked.cores} cores, {what}: {cores:,} cores busy,", end=" ")
