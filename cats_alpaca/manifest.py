@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,11 @@ import pyarrow as pa
 from . import __version__, path
 from .ranges import Portion
 from .sharding import Outcome, Shard, Work, digest_of, make_portion
+from .sources import Block
 from .writing import whole_file
+
+Entry = dict[str, Any]
+"""What is noted of a finished portion: its outcome, and the digests of its files."""
 
 
 class Manifest:
@@ -33,11 +37,11 @@ class Manifest:
 
     def __init__(self, folder: Path, work: Work) -> None:
         self.folder, self.file = folder, folder / "manifest.json"
-        self.head = json.loads(json.dumps({"code": _code(), "work": dataclasses.asdict(work)}))
+        self.head = json.loads(json.dumps({"code": code(), "work": dataclasses.asdict(work)}))
         self.lock = threading.Lock()
-        self.done: dict[str, Any] = self._read()
+        self.done: dict[str, Entry] = self._read()
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> dict[str, Entry]:
         try:
             found = json.loads(self.file.read_bytes())
         except (OSError, ValueError):
@@ -46,39 +50,69 @@ class Manifest:
 
     def make_portion(self, number: int, portion: Portion, work: Work, folder: Path, **how: Any) -> Outcome:
         """Do what `sharding.make_portion` does, unless it is done."""
-        key = json.dumps([number, dataclasses.asdict(portion)])
-        if found := self._finished(key, portion, work, how):
-            return found
-        self._note(key, None)
+        found = self.entry(number, portion)
+        if found and kept(found, folder, portion, work, how["on_block"], how["progress"]):
+            return outcome_of(found)
+        self.note(number, portion, None)
         outcome = make_portion(number, portion, work, folder, **how)
-        self._note(key, {"outcome": dataclasses.asdict(outcome), "files": dict(self._digests(outcome))})
+        self.note(number, portion, entry_of(outcome, folder))
         return outcome
 
-    def _finished(self, key: str, portion: Portion, work: Work, how: dict[str, Any]) -> Outcome | None:
-        if key not in self.done or any(one.file == "-" for one in portion.ranges):
-            return None
-        fields = self.done[key]["outcome"]
-        shards = [Shard(*shard) for shard in fields["shards"]]
-        outcome = Outcome(**{**fields, "shards": shards})
-        try:
-            as_written = dict(self._digests(outcome)) == self.done[key]["files"]
-        except FileNotFoundError:
-            return None
-        same = as_written and digest_of(portion, work, how["on_block"], how["progress"]) == outcome.digest
-        return outcome if same else None
+    def entry(self, number: int, portion: Portion) -> Entry | None:
+        """Give what was noted of a portion; whether it is still so, `kept` tells."""
+        return self.done.get(_key(number, portion))
 
-    def _digests(self, outcome: Outcome) -> Iterator[tuple[str, str]]:
-        for name in filter(None, (*(shard.file for shard in outcome.shards), outcome.problems)):
-            yield name, _digest(self.folder / name)
-
-    def _note(self, key: str, entry: dict[str, Any] | None) -> None:
+    def note(self, number: int, portion: Portion, entry: Entry | None) -> None:
+        """Note that a portion is finished; None takes that back."""
+        key = _key(number, portion)
         with self.lock:
-            if entry is None and self.done.pop(key, None) is None:
+            if self.done.get(key) == entry:
                 return
-            if entry is not None:
+            if entry is None:
+                del self.done[key]
+            else:
                 self.done[key] = entry
             with whole_file(self.file) as stream:
                 stream.write(json.dumps({"head": self.head, "done": self.done}).encode())
+
+
+def _key(number: int, portion: Portion) -> str:
+    return json.dumps([number, dataclasses.asdict(portion)])
+
+
+def entry_of(outcome: Outcome, folder: Path) -> Entry:
+    """Describe a finished portion and its files in JSON's values."""
+    return {"outcome": dataclasses.asdict(outcome), "files": dict(_digests(outcome, folder))}
+
+
+def outcome_of(entry: Entry) -> Outcome:
+    """Give the outcome back that an entry was made of."""
+    fields = entry["outcome"]
+    return Outcome(**{**fields, "shards": [Shard(*shard) for shard in fields["shards"]]})
+
+
+def kept(
+    entry: Entry,
+    folder: Path,
+    portion: Portion,
+    work: Work,
+    on_block: Callable[[Block], object],
+    progress: Callable[[int], object] | None,
+) -> bool:
+    """Say whether an entry's files and the portion's lines are what they were; reads both."""
+    if any(one.file == "-" for one in portion.ranges):
+        return False
+    outcome = outcome_of(entry)
+    try:
+        as_written = dict(_digests(outcome, folder)) == entry["files"]
+    except FileNotFoundError:
+        return False
+    return as_written and digest_of(portion, work, on_block, progress) == outcome.digest
+
+
+def _digests(outcome: Outcome, folder: Path) -> Iterator[tuple[str, str]]:
+    for name in filter(None, (*(shard.file for shard in outcome.shards), outcome.problems)):
+        yield name, _digest(folder / name)
 
 
 def _digest(file: Path) -> str:
@@ -93,7 +127,7 @@ def _digest(file: Path) -> str:
     return digest.hexdigest()
 
 
-def _code() -> dict[str, str]:
+def code() -> dict[str, str]:
     """Name all that decides which bytes are written."""
     import xxhash
 

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -56,6 +56,8 @@ def build(
     max_shard_size: int = SHARD_BYTES,
     threads: int | None = None,
     resume: bool = False,
+    engine: str = "threads",
+    ray_address: str | None = None,
     **reading: Any,
 ) -> Facts:
     """Write the release folder of some stories, or leave what was there as it was.
@@ -78,9 +80,13 @@ def build(
             `cats_alpaca.card.fields`. They are added to what the card in the folder says already; an empty one is
             taken away. The packaged stories have theirs, in `stories/card.yaml`.
         max_shard_size: how many bytes of JSONL become one shard; doubled until there are at most a hundred files.
-        threads: how many compute at the same time, which changes no byte of the result; None is one a processor.
+        threads: how many compute at the same time, which changes no byte of the result; None is one a processor. On a
+            cluster, how many cores each portion takes; None is as many as there are for each.
         resume: keep what a stopped build finished, where lines, options and code are the same; what it is made of
             again gives the same bytes.
+        engine: "threads" is this machine; "ray" is a cluster, whose nodes all see the sources and `out` under the same
+            names. The bytes are the same.
+        ray_address: the cluster's; None is what the variable `RAY_ADDRESS` says, or a Ray of its own on this machine.
         **reading: what `read_stories` takes: `keys`, `encoding`, `max_line_bytes`, `report`, `on_problem`, `progress`.
 
     Returns:
@@ -94,7 +100,7 @@ def build(
         FeedbackError: when the feedback store cannot be used; nothing is written then.
     """
     given = _collect(feedback) if feedback is not None else None
-    how = _How(test_fraction, max_shard_size, threads or processors(), resume)
+    how = _How(test_fraction, max_shard_size, threads, resume, engine, ray_address)
     facts = _build(train, test, Path(out), how, given, force, fields, reading)
     if feedback is not None and given is not None:
         _remember(feedback, facts, given)
@@ -106,8 +112,10 @@ class _How(NamedTuple):
 
     test_fraction: float
     max_shard_size: int
-    threads: int
+    threads: int | None
     resume: bool = False
+    engine: str = "threads"
+    ray_address: str | None = None
 
 
 def _build(
@@ -156,7 +164,7 @@ def check_release(
     out = Path(out)
     with tempfile.TemporaryDirectory() as folder:
         given = _collect(feedback) if feedback is not None else None
-        how = _How(test_fraction, max_shard_size, threads or processors())
+        how = _How(test_fraction, max_shard_size, threads)
         fresh = _build(train, test, Path(folder), how, given, False, fields, reading)
         try:
             found = read_facts(out)
@@ -336,7 +344,7 @@ def _write_data(
     # What may leave a feedback store is another question at every moment: what was made before is not kept.
     refused = {"refused": secrets.token_hex(8)} if given else {}
     work = work_of(tuple(CONFIGS), shard_bytes, test_fraction=how.test_fraction, **reading, **refused)
-    outcomes = _make(folder, portions, work, how.threads, given.refuse if given else None, reading)
+    outcomes = _make(folder, portions, work, how, given.refuse if given else None, reading)
     _refuse_empty_splits(portions, outcomes)
     pa.default_memory_pool().release_unused()  # the threads are gone, and what they were working with
     made = [shard for outcome in outcomes for shard in outcome.shards]
@@ -347,24 +355,28 @@ def _make(
     folder: Path,
     portions: list[Portion],
     work: Work,
-    threads: int,
+    how: _How,
     refuse: Refuse | None,
     reading: dict[str, Any],
 ) -> list[Outcome]:
     report = reading.get("report") or Report()
-    made = make_portions(
-        portions,
-        work,
-        folder,
-        threads=threads,
-        refuse=refuse,
-        progress=reading.get("progress"),
-        make=Manifest(folder, work).make_portion,
-    )
-    with closing(made):
+    with closing(_start(folder, portions, work, how, refuse=refuse, progress=reading.get("progress"))) as made:
         outcomes = list(tell(portions, made, folder, report, reading.get("on_problem")))
     report.close((one.file for portion in portions for one in portion.ranges), strict=not reading.get("on_problem"))
     return outcomes
+
+
+def _start(folder: Path, portions: list[Portion], work: Work, how: _How, **told: Any) -> Generator[Outcome, None, None]:
+    """Choose who makes the portions: this machine's threads, or a cluster."""
+    manifest = Manifest(folder, work)
+    if how.engine == "ray":
+        from . import cluster
+
+        where: dict[str, Any] = {"manifest": manifest, "address": how.ray_address, "threads": how.threads}
+        return cluster.make_portions(portions, work, folder, **where, **told)
+    return make_portions(
+        portions, work, folder, threads=how.threads or processors(), make=manifest.make_portion, **told
+    )
 
 
 def _refuse_empty_splits(portions: list[Portion], outcomes: list[Outcome]) -> None:

@@ -59,12 +59,14 @@ def refuse_foreign(url: str, options: dict[str, Any]) -> None:
     """Do for a URL what a build does for a folder: overwrite no card that is not ours.
 
     Raises:
-        ReleaseError: when there is one, or when the build is to be resumed.
+        ReleaseError: when there is one, or when the build is to be resumed or runs on a cluster.
     """
     from .card import MARK
 
     if options.get("resume"):
         raise ReleaseError(f"{url}: only a build into a folder of this machine can be resumed; leave --resume out")
+    if options.get("engine") == "ray":
+        raise ReleaseError(f"{url}: a build on Ray needs a folder that all nodes share; name one as --out")
     if "out" not in options or options.get("force"):
         return
     import fsspec

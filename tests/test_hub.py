@@ -463,7 +463,7 @@ def spoil(release: Path, old: str, new: str) -> None:
         (lambda release: spoil(release, "download_size: ", "download_size: 1"), "the numbers of alpaca"),
         (lambda release: spoil(release, "configs:", "configs: ["), "cannot be read"),
         (lambda release: spoil(release, "data_files:", "files:"), "has not the shape that build gives it"),
-        (lambda release: spoil(release, "\n## Load it", "\n[More Information Needed]\n## Load it"), "holds a placeholder"),
+        (lambda release: spoil(release, "\n## Load it", "\n[More Information Needed]\n## Load it"), "a placeholder"),
         (lambda release: spoil(release, "<!-- made by cats-alpaca build", "<!-- "), "was not made by cats-alpaca"),
         (lambda release: next(release.glob("data/chat/*")).unlink(), "there is no such file"),
         (lambda release: next(release.glob("data/chat/*")).write_bytes(b"PAR1"), "cannot be read"),

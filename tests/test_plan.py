@@ -81,3 +81,30 @@ def test_what_cannot_be_planned_is_a_sentence(run: Run) -> None:
     assert (done.returncode, done.stderr) == (1, "Error: nothing.jsonl: there is no such file; check the name\n")
     with pytest.raises(SourceError):
         estimate(os.path.join("no", "such"))
+
+
+def test_a_cluster_is_planned_with_the_cores_that_portions_can_keep_busy(run: Run, write: Write) -> None:
+    source = write(text_of(3000).encode())
+    options = ["plan", source, "--engine", "ray", "--nodes", "50", "--cores", "4", "--max-shard-size", "30kB"]
+    done = run(*options)
+    assert done.returncode == 0, done.stderr
+    lines = dict(line.split(None, 1) for line in done.stdout.splitlines())
+    shards = int(lines["shards"].split()[0])
+    assert 10 < shards < 50
+    assert f"on 50 nodes of 4 cores, {shards * 4} of 200 busy; " in lines["time"]
+    assert lines["time"].endswith("of it is the card, on one core")
+    assert lines["memory"].endswith("B a node")
+    assert run("plan", source, "--nodes", "5").returncode == run("plan", source, "--engine", "ray").returncode == 2
+
+
+def test_more_nodes_take_less_time_until_every_portion_has_its_cores(write: Write) -> None:
+    file = write(text_of(20_000).encode())
+
+    def shards_seconds(nodes: int) -> float:
+        found = estimate(file, cores=1, nodes=nodes, max_shard_size=600_000)
+        return found.seconds - found.card_seconds
+
+    one, four, many, more = map(shards_seconds, (1, 4, 40, 80))
+    assert one / four == pytest.approx(4, rel=0.5)
+    assert many < four
+    assert more == pytest.approx(many, rel=0.5)

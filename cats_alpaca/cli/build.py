@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import click
@@ -55,6 +56,14 @@ def _saying_what_is_kept(out: str) -> Iterator[None]:
 @click.option("--check", is_flag=True, help="Write nothing; fail when DIR is stale: rows, schema, card or pictures.")
 @click.option("--force", is_flag=True, help="Write even where README.md or data/ in DIR is not ours.")
 @click.option("--resume", is_flag=True, help="Keep what a stopped build of the same stories finished.")
+@click.option(
+    "--engine",
+    type=click.Choice(["threads", "ray"]),
+    default="threads",
+    show_default=True,
+    help="Who computes: this machine, or a Ray cluster whose nodes share the folders of SRC and DIR.",
+)
+@click.option("--ray-address", metavar="A", help="The cluster's. [default: $RAY_ADDRESS, or a Ray on this machine]")
 @with_options(*SHARDS, *READING, *BAD_LINES)
 def build(
     train: tuple[str, ...],
@@ -68,6 +77,8 @@ def build(
     resume: bool,
     max_shard_size: int,
     threads: int | None,
+    engine: str,
+    ray_address: str | None,
     **options: Any,
 ) -> None:
     """Make a release folder: a card, pictures and Parquet files, ready to load by path or to publish.
@@ -84,6 +95,12 @@ def build(
 
     if "://" in out and (check or resume):
         raise click.UsageError("--check and --resume need a folder of this machine.")
+    if "://" in out and engine == "ray":
+        raise click.UsageError("--engine ray needs --out to be a folder that all nodes share.")
+    if engine == "ray" and check:
+        raise click.UsageError("--check builds nothing that a cluster could help with; leave --engine out.")
+    if ray_address and engine != "ray":
+        raise click.UsageError("--ray-address needs --engine ray.")
 
     from .. import card, release
     from ..stories import REFUSALS
@@ -109,8 +126,10 @@ def build(
             release.check_release(**what, **reading)
             click.echo(f"{out} is up to date")
             return
-        with _saying_what_is_kept(out):
-            facts = release.build(**what, force=force, resume=resume, **reading)
+        # Ray says on standard output which node died: that is no result.
+        with _saying_what_is_kept(out), redirect_stdout(sys.stderr):
+            where: dict[str, Any] = {"engine": engine, "ray_address": ray_address}
+            facts = release.build(**what, force=force, resume=resume, **where, **reading)
     if feedback:
         _show_feedback(feedback)
     if refused := {code: reading["report"].by_code[code] for code in REFUSALS if reading["report"].by_code[code]}:

@@ -18,6 +18,8 @@ _COMMIT_FILES, _GOOD_FILE_BYTES, _MAX_FILE_BYTES, _FREE_PRIVATE_BYTES = 100, 20e
 @click.command(epilog="Example: cats-alpaca plan cats.jsonl --cores 8")
 @click.argument("sources", metavar="SRC...", nargs=-1, required=True)
 @click.option("--cores", metavar="C", type=click.IntRange(min=1), help="Plan for so many. [default: this machine's]")
+@click.option("--engine", type=click.Choice(["threads", "ray"]), default="threads", show_default=True, help="As build.")
+@click.option("--nodes", metavar="N", type=click.IntRange(min=1), help="Of a Ray cluster, each with --cores.")
 @click.option(
     "--test-fraction",
     metavar="F",
@@ -26,7 +28,13 @@ _COMMIT_FILES, _GOOD_FILE_BYTES, _MAX_FILE_BYTES, _FREE_PRIVATE_BYTES = 100, 20e
 )
 @with_options(SHARD_SIZE, *READING)
 def plan(
-    sources: tuple[str, ...], cores: int | None, test_fraction: float | None, max_shard_size: int, **options: Any
+    sources: tuple[str, ...],
+    cores: int | None,
+    engine: str,
+    nodes: int | None,
+    test_fraction: float | None,
+    max_shard_size: int,
+    **options: Any,
 ) -> None:
     """Say what a build of SRC would take and make: time, memory, shards, rows, bytes, and what the Hub says to it.
 
@@ -37,28 +45,39 @@ def plan(
 
     if "-" in sources:
         raise click.UsageError("plan needs the size of its sources; put standard input into a file.")
+    if (engine == "ray") != bool(nodes):
+        raise click.UsageError("--engine ray and --nodes need each other.")
     found = estimate(
         sources,
         cores=cores,
+        nodes=nodes,
         max_shard_size=max_shard_size,
         test_fraction=test_fraction or 0.0,
         **how_to_read(**options),
     )
-    _show(found, cores or processors())
+    _show(found, cores or processors(), nodes)
 
 
-def _show(found: Estimate, cores: int) -> None:
+def _show(found: Estimate, cores: int, nodes: int | None) -> None:
     lines = {
         "source": f"{_size(found.source_bytes)} of JSONL, {_size(found.sampled_bytes)} of it sampled",
         "rows": f"about {found.rows:,}, and about {found.rejected:,} bad lines",
         "shards": f"{found.shards:,} a config, about {_size(found.largest_bytes)} the largest",
         "release": f"{found.files:,} files, about {_size(found.release_bytes)}",
-        "time": f"about {_time(found.seconds)} on {cores} cores",
-        "memory": f"about {_size(found.memory)}",
+        "time": f"about {_time(found.seconds)} on {_machines(found, cores, nodes)}",
+        "memory": f"about {_size(found.memory)}" + " a node" * bool(nodes),
         "Hub": _on_the_hub(found),
     }
     for name, text in lines.items():
         click.echo(f"{name:8}{text}")
+
+
+def _machines(found: Estimate, cores: int, nodes: int | None) -> str:
+    """Say on what the time is spent; how many cores of a cluster the portions keep busy, and what is done by one."""
+    if nodes is None:
+        return f"{cores} cores"
+    all_cores = f"{nodes} nodes of {cores} cores, {found.busy_cores:,} of {nodes * cores:,} busy"
+    return f"{all_cores}; {_time(found.card_seconds)} of it is the card, on one core"
 
 
 def _on_the_hub(found: Estimate) -> str:

@@ -1,0 +1,242 @@
+"""Portions become shards on the machines of a Ray cluster, by the very function that makes them on one machine.
+
+Ray Data hands the portions out, runs those again whose node died, and gives the outcomes back in order. Every try
+writes into a folder of its own, which its outcome names: of a try that died, or went on when it was given up already,
+nothing is ever looked at.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import pickle
+import secrets
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import ReleaseError
+from .manifest import Entry, Manifest, entry_of, kept, outcome_of
+from .manifest import code as own_code
+from .ranges import Portion
+from .sharding import Outcome, Shard, StoppedError, Work, make_portion
+from .sources import Block
+from .stories import Refuse
+
+_TRIES = 20
+"""Nodes may come and go, but a portion that takes its worker down with it must not do so for ever."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every task needs to know.
+
+    Attributes:
+        portions: all of them; a task has the number of its own.
+        work: how to make them.
+        folder: where the files go; all nodes see it.
+        here: the folder from which relative names of sources start.
+        cores: how many threads of one task may compute at the same time.
+        known: what an earlier build finished, by the portion's number.
+        code: what decides the bytes; see `Manifest`.
+        refuse: says which stories are left out.
+    """
+
+    portions: Sequence[Portion]
+    work: Work
+    folder: Path
+    here: str
+    cores: int
+    known: dict[int, Entry]
+    code: dict[str, str]
+    refuse: Refuse | None
+
+
+def make_portions(
+    portions: Sequence[Portion],
+    work: Work,
+    folder: Path,
+    *,
+    manifest: Manifest,
+    address: str | None = None,
+    threads: int | None = None,
+    progress: Callable[[int], object] | None = None,
+    refuse: Refuse | None = None,
+) -> Generator[Outcome, None, None]:
+    """Make all portions on a Ray cluster; give the outcomes in order, as `sharding.make_portions` does.
+
+    Args:
+        portions: what to make.
+        work: how to make it.
+        folder: where the files go; all nodes see it under this name.
+        manifest: knows what is finished, and is told what is.
+        address: the cluster's; None is what the variable `RAY_ADDRESS` says, or a Ray of its own on this machine.
+        threads: how many cores one task takes; None is as many as there are for each portion.
+        progress: is called with the number of bytes that a portion took, when it is made.
+        refuse: says which stories are left out, as `read_stories` takes it.
+
+    Raises:
+        SourceError: when a source cannot be read.
+        OSError: when a shard cannot be written.
+        ReleaseError: when Ray is not installed or the cluster cannot be used.
+    """
+    _refuse_standard_input(portions)
+    folder = folder.resolve()
+    known = {number: entry for number, one in enumerate(portions) if (entry := manifest.entry(number, one))}
+    _sweep(folder, known)
+    with _connected(address) as ray:
+        cores = threads or cores_each(_cores_of(ray.nodes()), len(portions), len(work.configs))
+        job = _Job(portions, work, folder, os.getcwd(), cores, known, manifest.head["code"], refuse)
+        for row in _run(ray, job):
+            if row["failure"]:
+                raise pickle.loads(row["failure"])  # noqa: S301 - our own task wrote it
+            entry = json.loads(row["entry"])
+            manifest.note(int(row["id"]), portions[row["id"]], entry)
+            if progress:
+                progress(row["read"])
+            yield outcome_of(entry)
+
+
+def _refuse_standard_input(portions: Sequence[Portion]) -> None:
+    if any(one.file == "-" for portion in portions for one in portion.ranges):
+        raise ReleaseError("-: other machines cannot read this one's standard input; put it into a file")
+
+
+def _sweep(folder: Path, known: dict[int, Entry]) -> None:
+    """Remove what stopped tries left, and keep what an earlier build noted as finished."""
+    noted = {name.partition("/")[0] for entry in known.values() for name in entry["files"]}
+    for one in folder.glob("*.try-*"):
+        if one.name not in noted:
+            shutil.rmtree(one, ignore_errors=True)
+
+
+@contextmanager
+def _connected(address: str | None) -> Iterator[Any]:
+    """Give Ray, connected to a cluster; leave it connected when it was so before."""
+    ray = _import_ray()
+    if ray.is_initialized():
+        yield ray
+        return
+    alone = {} if address or os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **alone)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        where = address or os.environ.get("RAY_ADDRESS") or "this machine"
+        raise ReleaseError(
+            f"{where}: no Ray cluster can be used ({error}); start one with `ray start --head`, or mend --ray-address"
+        ) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()  # and with it, what still runs of ours
+
+
+def _import_ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a build tells nobody that it runs
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise ReleaseError("to build on a cluster, install Ray: pip install 'cats_alpaca[ray]'") from None
+    return ray
+
+
+def _cores_of(nodes: Sequence[dict[str, Any]]) -> list[int]:
+    """Give how many cores each living node offers, of those that offer any."""
+    cores = [int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]]
+    return [number for number in cores if number]
+
+
+def cores_each(nodes: Sequence[int], portions: int, configs: int) -> int:
+    """Say how many cores one task takes, given every node's: more than one only where there are more than portions.
+
+    >>> [cores_each([4, 4, 4, 4], portions, configs=4) for portions in (1, 6, 100)]
+    [4, 2, 1]
+    """
+    return max(min(sum(nodes) // portions, configs, min(nodes, default=1)), 1)
+
+
+def _run(ray: Any, job: _Job) -> Iterator[dict[str, Any]]:
+    """Run a task a portion, in order; Ray Data itself runs again what died."""
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = True
+    numbers = ray.data.range(len(job.portions), override_num_blocks=len(job.portions))
+    rows = numbers.map(_make, fn_kwargs={"job": job}, num_cpus=job.cores)
+    try:
+        yield from rows.iter_rows()
+    except ray.exceptions.RayError as error:
+        raise ReleaseError(f"the Ray cluster cannot go on: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
+def _make(row: dict[str, Any], job: _Job) -> dict[str, Any]:
+    """Make a portion, on some node; what goes wrong with it is a result: only what kills the task is tried again."""
+    read: list[int] = []
+    result = {"id": row["id"], "entry": "", "failure": b""}
+    try:
+        result["entry"] = json.dumps(_entry(int(row["id"]), job, read.append))
+    except Exception as error:
+        result["failure"] = pickle.dumps(error)
+    return {**result, "read": sum(read)}
+
+
+def _entry(number: int, job: _Job, progress: Callable[[int], object]) -> Entry:
+    """Make a portion, unless it is known and still as it was; give what the manifest notes."""
+    _refuse_other_code(job.code)
+    portion = job.portions[number]
+    if any("://" not in one.file and not os.path.isabs(one.file) for one in portion.ranges):
+        os.chdir(job.here)
+    if (found := job.known.get(number)) and kept(found, job.folder, portion, job.work, lambda block: None, progress):
+        return found
+    folder = _own_folder(number, job.folder)
+
+    def on_block(block: Block) -> None:
+        if not folder.exists():
+            raise StoppedError  # the build is over
+
+    at_work = threading.BoundedSemaphore(job.cores)
+    how: dict[str, Any] = {"at_work": at_work, "on_block": on_block, "progress": progress, "refuse": job.refuse}
+    outcome = make_portion(number, portion, job.work, folder, **how)
+    return entry_of(_inside(folder.name, outcome), job.folder)
+
+
+def _refuse_other_code(code: dict[str, str]) -> None:
+    for name, found in own_code().items():
+        if found != code[name]:
+            raise ReleaseError(
+                f"node {socket.gethostname()}: {name} is {found!r}, but {code[name]!r} where the build was started; "
+                "install the same on all nodes, or the bytes would depend on the node"
+            )
+
+
+def _own_folder(number: int, folder: Path) -> Path:
+    """Make a folder that no other try of this portion has."""
+    if len(list(folder.glob(f"{number:05d}.try-*"))) >= _TRIES:
+        raise ReleaseError(f"portion {number} took its worker down {_TRIES} times; look at the memory of the nodes")
+    own = folder / f"{number:05d}.try-{secrets.token_hex(6)}"
+    try:
+        own.mkdir()
+    except FileNotFoundError:
+        raise ReleaseError(
+            f"node {socket.gethostname()} does not see {folder}; --out must be in a folder that all nodes share"
+        ) from None
+    return own
+
+
+def _inside(folder: str, outcome: Outcome) -> Outcome:
+    """Name an outcome's files as they are seen from the folder above."""
+    shards = [Shard(one.config, one.split, f"{folder}/{one.file}") for one in outcome.shards]
+    problems = outcome.problems and f"{folder}/{outcome.problems}"
+    return dataclasses.replace(outcome, shards=shards, problems=problems)

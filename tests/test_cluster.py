@@ -1,0 +1,290 @@
+"""Builds on a Ray cluster of two nodes, one of which dies: the same files as one machine makes."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import json
+import os
+import random
+import select
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import CHECKOUT, Run, Write
+from test_release import content as files_of
+from test_release import records
+from test_sharding import bad_lines, content, rows_of
+
+from cats_alpaca import ReleaseError, build
+from cats_alpaca.cluster import _own_folder, _refuse_other_code
+from cats_alpaca.feedback import ask, forget, join, open_store, rate, set_consent
+from cats_alpaca.manifest import code
+from cats_alpaca.release import UNFINISHED
+
+needs_ray = [
+    pytest.mark.ray,
+    pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray is not installed: pip install '.[ray]'"),
+]
+
+
+def with_ray(test: Any) -> Any:
+    for mark in needs_ray:
+        test = mark(test)
+    return test
+
+
+class Nodes:
+    """A cluster in a process of its own."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-W", "ignore", str(CHECKOUT / "tests" / "ray_cluster.py")]
+        self.process = subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-3, text=True)
+        self.address = self._answer()
+
+    def _answer(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+    def kill_one(self) -> None:
+        """Kill a node; return when it is dead."""
+        assert self.process.stdin
+        self.process.stdin.write("kill\n")
+        self.process.stdin.flush()
+        assert self._answer() == "killed"
+
+    def wait_for_two(self) -> None:
+        assert self._answer() == "replaced"
+
+    def end(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        assert self.process.stdout
+        self.process.stdout.close()
+        self.process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    found = Nodes()
+    assert found.address
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def sources(write: Write) -> list[str]:
+    for name in ("alone", "many"):
+        write(b"", f"cwd/{name}/nothing")
+    write(bad_lines(3000), "a.jsonl")
+    write(gzip.compress(bad_lines(500)), "b.jsonl.gz")
+    return ["../a.jsonl", "../b.jsonl.gz"]  # from the folder of `run`
+
+
+def arguments(sources: list[str], out: str) -> list[str]:
+    chosen = [argument for source in sources for argument in ("--train", source)]
+    apart = ["--rejects", f"{out}.rejects", "--report", f"{out}.report"]
+    return ["build", *chosen, "--test-fraction", "0.2", "--out", out, "--max-shard-size", "30kB", *apart]
+
+
+# ---- with a cluster
+
+
+@with_ray
+def test_a_cluster_makes_the_files_of_one_machine(run: Run, nodes: Nodes, sources: list[str], tmp_path: Path) -> None:
+    alone = run(*arguments(sources, "alone/cats"))
+    many = run(*arguments(sources, "many/cats"), "--engine", "ray", "--ray-address", nodes.address)
+    assert (alone.returncode, many.returncode) == (0, 0), many.stderr
+    assert many.stderr == alone.stderr
+    assert many.stdout == alone.stdout.replace("alone", "many")
+    assert files_of(tmp_path / "cwd" / "many") == files_of(tmp_path / "cwd" / "alone")
+    assert len(rows_of(tmp_path / "cwd" / "many" / "cats" / "data" / "chat")) > 2000
+    assert not (tmp_path / "cwd" / "many" / "cats" / UNFINISHED).exists()
+
+
+@with_ray
+def test_what_a_cluster_finished_is_kept(run: Run, nodes: Nodes, sources: list[str], tmp_path: Path) -> None:
+    run(*arguments(sources, "alone/cats"))
+    whole = (tmp_path / "b.jsonl.gz").read_bytes()
+    (tmp_path / "b.jsonl.gz").write_bytes(whole[:-10])
+    command = [*arguments(sources, "many/cats"), "--engine", "ray", "--ray-address", nodes.address]
+    broken = run(*command)
+    assert broken.returncode == 1
+    assert "Error: ../b.jsonl.gz: cannot be read: " in broken.stderr
+    assert "Traceback" not in broken.stderr
+    assert "go on with --resume\n" in broken.stderr
+    shards = tmp_path / "cwd" / "many" / "cats" / UNFINISHED / "shards"
+    finished = {file.stat().st_ino for file in shards.glob("*.try-*/chat/*.parquet")}
+    (tmp_path / "b.jsonl.gz").write_bytes(whole)
+    resumed = run(*command, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    there = {file.stat().st_ino for file in (tmp_path / "cwd" / "many" / "cats").rglob("*.parquet")}
+    assert len(finished & there) > 10
+    assert files_of(tmp_path / "cwd" / "many") == files_of(tmp_path / "cwd" / "alone")
+
+
+@with_ray
+def test_what_was_taken_back_is_in_no_shard_of_a_cluster(run: Run, nodes: Nodes, write: Write, tmp_path: Path) -> None:
+    with open_store(tmp_path / "cats.sqlite") as store:
+        me = join(store)
+        turns = [ask(store, me, "ミケ", question).id for question in ("夜中に鳴きます", "水を飲みません")]
+        for turn in turns:
+            rate(store, me, turn, "down", correction="寝る前に遊んであげましょう。")
+        for what in ("train", "publish"):
+            set_consent(store, me, what, True)
+        forget(store, me, turns[0])
+    stories = [*records(50), {"id": turns[0], "question": "夜中に鳴きます", "answer": "寝る前に。"}, *records(50)]
+    source = write(stories)
+    for out, engine in (("alone", []), ("many", ["--engine", "ray", "--ray-address", nodes.address])):
+        command = ["build", "--train", source, "--out", f"{out}/cats", "--feedback", str(tmp_path / "cats.sqlite")]
+        done = run(*command, "--max-shard-size", "1kB", *engine)
+        assert done.returncode == 0, done.stderr
+        assert "of the rejected: withdrawn 1\n" in done.stderr
+    assert files_of(tmp_path / "cwd" / "many") == files_of(tmp_path / "cwd" / "alone")
+    ids = [row["id"] for row in rows_of(tmp_path / "cwd" / "many" / "cats" / "data" / "stories")]
+    assert (turns[0] in ids, turns[1] in ids, len(ids)) == (False, True, 101)
+
+
+BUILD = """
+import sys
+from cats_alpaca import build
+options = {"max_shard_size": 200_000, "block_bytes": 20_000}
+answers, sys.stdout = sys.stdout, sys.stderr  # Ray prints there who died
+if sys.argv[1]:
+    import ray
+    ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")  # once, for all that follow
+    options["engine"] = "ray"
+for out in sys.stdin:
+    build(sys.argv[2:], out=out.strip(), **options)
+    print("built", file=answers, flush=True)
+"""
+
+
+class Builder(Nodes):
+    """A process that builds into one folder after the other, on a cluster or without."""
+
+    def __init__(self, address: str, sources: list[str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", BUILD, address, *sources], stdin=-1, stdout=-1, text=True
+        )
+
+    def start(self, out: Path) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(f"{out}\n")
+        self.process.stdin.flush()
+
+    @property
+    def is_done(self) -> bool:
+        assert self.process.stdout
+        return bool(select.select([self.process.stdout], [], [], 0.01)[0])
+
+    def wait(self) -> None:
+        assert self._answer() == "built"
+
+
+def build_while_one_dies(nodes: Nodes, builder: Builder, out: Path, rng: random.Random) -> tuple[bool, bool]:
+    """Kill a node in the middle of a build; say whether it was still running, and whether a portion was run again."""
+    tries: set[str] = set()
+    moment = rng.randint(1, 8)  # when so many portions have been begun
+    killed = running = False
+    builder.start(out)
+    while not builder.is_done:
+        tries |= {file.name for file in (out / UNFINISHED / "shards").glob("*.try-*")}
+        if len(tries) >= moment and not killed:
+            time.sleep(rng.uniform(0, 0.2))
+            nodes.kill_one()
+            killed, running = True, not builder.is_done
+    builder.wait()
+    assert killed
+    nodes.wait_for_two()
+    return running, len(tries) > len({name.partition(".")[0] for name in tries})
+
+
+@with_ray
+@pytest.mark.slow
+def test_a_node_that_dies_at_any_moment_changes_nothing(nodes: Nodes, tmp_path: Path) -> None:
+    # CATS_ALPACA_KILLS=50 pytest -k dies tests/test_cluster.py
+    lines = [json.dumps({"question": f"{n}", "answer": os.urandom(150).hex()}) + "\n" for n in range(12_000)]
+    (tmp_path / "a.jsonl").write_text("".join(lines[:9000]))
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress("".join(lines[9000:]).encode()))
+    sources = [str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl.gz")]
+    alone, builder = Builder("", sources), Builder(nodes.address, sources)
+    alone.start(tmp_path / "whole")
+    alone.wait()
+    alone.end()
+    expected = content(tmp_path / "whole")
+    times = int(os.environ.get("CATS_ALPACA_KILLS", "4"))
+    rng = random.Random()
+    while_running = again = 0
+    for number in range(times):
+        out = tmp_path / f"{number}"
+        running, repeated = build_while_one_dies(nodes, builder, out, rng)
+        assert content(out) == expected
+        assert [one.name for one in out.iterdir() if one.name.startswith(".")] == []
+        while_running += running
+        again += repeated
+        shutil.rmtree(out)
+    builder.end()
+    print(f"{times} builds lost a node, {while_running} while computing; {again} ran a portion again")
+    assert while_running > times / 2
+    assert again > times / 4
+
+
+# ---- without one
+
+
+def test_without_ray_the_next_step_is_named(write: Write, tmp_path: Path) -> None:
+    command = "import sys; sys.modules['ray'] = None; from cats_alpaca.cli import main; main()"
+    options = ["build", "--train", write(records(3)), "--out", str(tmp_path / "r"), "--engine", "ray"]
+    done = subprocess.run([sys.executable, "-c", command, *options], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "Error: to build on a cluster, install Ray: pip install 'cats_alpaca[ray]'\n",
+    )
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--out", "s3://cats/r"], "a folder that all nodes share"),
+        (["--check"], "--check builds nothing"),
+    ],
+)
+def test_what_a_cluster_cannot_do_is_wrong_usage(run: Run, options: list[str], reason: str) -> None:
+    done = run("build", "--engine", "ray", *options)
+    assert (done.returncode, reason in done.stderr) == (2, True)
+    assert run("build", "--ray-address", "auto").returncode == 2
+
+
+def test_standard_input_is_for_one_machine(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="put it into a file"):
+        build("-", out=tmp_path / "r", engine="ray")
+    with pytest.raises(ReleaseError, match="name one as --out"):
+        build("-", out="memory://r", engine="ray")
+
+
+def test_a_node_with_other_code_is_refused() -> None:
+    _refuse_other_code(code())
+    with pytest.raises(ReleaseError, match=r"pyarrow is '.*', but '0\.1' where the build was started"):
+        _refuse_other_code({**code(), "pyarrow": "0.1"})
+
+
+def test_a_node_that_does_not_share_the_folder_is_named(tmp_path: Path) -> None:
+    assert _own_folder(3, tmp_path) != _own_folder(3, tmp_path)
+    with pytest.raises(ReleaseError, match=r"does not see .*nowhere; --out must be in a folder that all nodes share"):
+        _own_folder(3, tmp_path / "nowhere")
+
+
+def test_a_portion_that_kills_its_workers_is_not_tried_for_ever(tmp_path: Path) -> None:
+    for _ in range(20):
+        _own_folder(7, tmp_path)
+    _own_folder(8, tmp_path)
+    with pytest.raises(ReleaseError, match="portion 7 took its worker down 20 times"):
+        _own_folder(7, tmp_path)
