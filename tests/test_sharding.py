@@ -441,4 +441,4 @@ def test_the_command_says_how_to_go_on(sources: list[str], run: Run, tmp_path: P
     broken.write_bytes(Path(sources[1]).read_bytes())
     assert run(*arguments, "--resume").returncode == 0
     assert len(rows_of(tmp_path / "cwd" / "r" / "data" / "alpaca")) == 12_000
-    assert sorted(os.listdir(tmp_path / "cwd" / "r")) == ["README.md", "assets", "data"]
+    assert sorted(os.listdir(tmp_path / "cwd" / "r")) == ["README.md", "assets", "data", "dataset_info.json"]

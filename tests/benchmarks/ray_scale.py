@@ -4,8 +4,9 @@
     python tests/benchmarks/ray_scale.py [--gb 1 4] [--runs 1] [--nodes 100] [--cores 16] [--tb 10]
 
 Whole processes; the cluster runs already. The shards' part and the card's part of a build are told apart: the first one
-is what a cluster shares, the second one the driver does alone. With threads, processor seconds are the process's, kept
-to so many cores; with Ray, the driver's and the nodes'. The machine may be busy: look at the ratios.
+is what a cluster shares, the second one the driver does alone. Processor seconds of Ray are too few: those of workers
+that Ray kills in the end are left out. The machine may be busy: look at the ratios, and at the scaling only where one
+and two cores differ with threads, too.
 """
 
 from __future__ import annotations
