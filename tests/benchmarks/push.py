@@ -41,14 +41,16 @@ def stories(rows: int, seed: int) -> Iterator[dict[str, str]]:
         yield {"id": f"{seed}-{number}", "question": text[:40], "answer": text[40:]}
 
 
-def write(file: Path, rows: int, extra: int = 0) -> Path:
-    """Write stories, and spread some more evenly among them."""
+def write(file: Path, rows: int, extra: int = 0, spread: bool = False) -> Path:
+    """Write stories, and some more: behind them, or spread evenly among them."""
     more = stories(extra, 2)
     with file.open("w", encoding="utf-8") as stream:
         for number, story in enumerate(stories(rows, 1)):
             stream.write(json.dumps(story, ensure_ascii=False) + "\n")
-            if extra and number % (rows // extra) == 0 and (one := next(more, None)):
+            if spread and number % (rows // extra) == 0 and (one := next(more, None)):
                 stream.write(json.dumps(one, ensure_ascii=False) + "\n")
+        for one in more:
+            stream.write(json.dumps(one, ensure_ascii=False) + "\n")
     return file
 
 
@@ -112,12 +114,12 @@ def main() -> None:
             with running() as hub:
                 pushed = push(hub, release, folder / "home")
             print(f"hash and send {bare:.2f} s, push {pushed:.2f} s: {pushed / bare:.2f} ×", flush=True)
-        more = release_of(write(folder / "second.jsonl", rows, rows // 1000))
-        before, after = chunks(release), chunks(more)
-        new = sum(length for name, length in after.items() if name not in before)
-        print(
-            f"one row in a thousand more: {new / sum(after.values()):.1%} of {sum(after.values()) / 1e9:.2f} GB is new"
-        )
+        before = chunks(release)
+        for where in ("behind the others", "spread among the others"):
+            more = release_of(write(folder / f"{where}.jsonl", rows, rows // 1000, where.startswith("spread")))
+            after = chunks(more)
+            new = sum(length for name, length in after.items() if name not in before)
+            print(f"one row in a thousand more, {where}: {new / sum(after.values()):.1%} of its chunks' bytes are new")
 
 
 if __name__ == "__main__":
