@@ -53,7 +53,7 @@ def visit(chromium: Any) -> Iterator[Any]:
         context = chromium.new_context(viewport=SIZES[size], locale="ja-JP", has_touch=size == "telephone", **options)
         contexts.append(context)
         tab: Page = context.new_page()
-        tab.set_default_timeout(20_000)
+        tab.set_default_timeout(60_000)
         tab.on("request", lambda one: faults.extend([] if is_here(one.url, page.url) else [one.url]))
         tab.on("dialog", lambda dialog: faults.append(dialog.message))
         tab.goto(f"{page.url}{path}")
