@@ -97,7 +97,7 @@ def _today() -> str:
 
 def choose_cat(me: Me, cat: str | None) -> Changes:
     """Ask for a name where the cat is a new one, and show the notes of the chosen one."""
-    return {"cat_name": gr.update(visible=cat == NEW), **look(me, cat, "")}
+    return {"cat_name": gr.update(visible=cat == NEW), **_look_anew(me, cat, "")}
 
 
 def _cats(me: Me, chosen: str | None) -> Changes:
@@ -198,20 +198,33 @@ def judge(me: Me, turn: str, verdict: str | None, correction: str) -> Changes:
 # ---- look
 
 
-def look(me: Me, cat: str | None, shown: str) -> Changes:
-    """Show a cat's notes as a picture and a list."""
+def look(me: Me, cat: str | None, shown: str, entry: str | None) -> Changes:
+    """Show a cat's notes as a picture and a list, and all of the chosen one.
+
+    Where none is chosen, none is taken back either: one may have been chosen while this was on its way.
+    """
+    if entry and entry not in {one.id for _, one in _entries(me, cat)}:
+        return _look_anew(me, cat, shown)
+    return {**_look(me, cat, shown), **(choose_entry(me, entry) if entry else {})}
+
+
+def _look_anew(me: Me, cat: str | None, shown: str) -> Changes:
+    """Show a cat's notes, none of them chosen."""
+    return {**_look(me, cat, shown, value=None), "chosen": gr.update(visible=False)}
+
+
+def _look(me: Me, cat: str | None, shown: str, **chosen: None) -> Changes:
     entries = _entries(me, cat)
     most = max(_SHOWN, int(shown) if shown and shown.isdecimal() and len(shown) < 6 else 0)
     return {
         "picture": _picture(me, entries),
         "entry": gr.update(
             choices=[(_label(me, number, one), one.id) for number, one in entries[:most]],
-            value=None,
             visible=bool(entries),
+            **chosen,
         ),
         "older": gr.update(visible=len(entries) > most),
         "shown": str(most),
-        "chosen": gr.update(visible=False),
         "forget_cat": gr.update(visible=bool(entries)),
         "look_said": "" if cat else tell(me.words.choose_cat),
     }
@@ -219,7 +232,7 @@ def look(me: Me, cat: str | None, shown: str) -> Changes:
 
 def look_older(me: Me, cat: str | None, shown: str) -> Changes:
     """Show more of the list."""
-    return look(me, cat, str(int(shown) + _SHOWN) if shown.isdecimal() and len(shown) < 6 else "")
+    return _look(me, cat, str(int(shown) + _SHOWN) if shown.isdecimal() and len(shown) < 6 else "")
 
 
 def _entries(me: Me, cat: str | None) -> list[tuple[int, library.Experience | library.Turn]]:
@@ -308,7 +321,7 @@ def mend(me: Me, entry: str | None, mended: str) -> Changes:
 def forget_entry(me: Me, entry: str | None, cat: str | None, shown: str) -> Changes:
     """Forget one note."""
     said = _forget(me, _entry(me, entry).id)
-    return {**look(me, cat, shown), "look_said": said}
+    return {**_look_anew(me, cat, shown), "look_said": said}
 
 
 def forget_cat(me: Me, cat: str | None) -> Changes:
@@ -317,7 +330,7 @@ def forget_cat(me: Me, cat: str | None) -> Changes:
         raise FeedbackError(me.words.choose_cat)
     said = _forget(me, cat)
     kept = _cats(me, None if library.cats(me.store, me.who) else NEW)
-    return {**kept, **look(me, None, ""), "sure_cat": gr.update(visible=False), "look_said": said}
+    return {**kept, **_look_anew(me, None, ""), "sure_cat": gr.update(visible=False), "look_said": said}
 
 
 def _forget(me: Me, what: str) -> str:

@@ -92,7 +92,7 @@ def _build(blocks: gr.Blocks, host: Host, words: Words, take: Callable[[str, flo
     on(asked.then, deeds.draft, "to_draft", "ask_said")
     on(parts["again"].click, deeds.draft, "turn", "ask_said")
     on(parts["judge"].click, deeds.judge, "turn verdict correction", "judge_said")
-    on(parts["look_tab"].select, deeds.look, "cat shown", "look_said")
+    on(parts["look_tab"].select, deeds.look, "cat shown entry", "look_said")
     on(parts["older"].click, deeds.look_older, "cat shown", "look_said")
     on(parts["entry"].input, deeds.choose_entry, "entry", "entry_said")
     on(parts["change_share"].click, deeds.change_share, "entry", "entry_said")
