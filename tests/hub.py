@@ -194,7 +194,11 @@ def _handler_of(hub: Hub) -> type[BaseHTTPRequestHandler]:
             if kind in ("drop-before", "hang"):
                 self._vanish(kind)
                 return
-            body = self._body(size // 2 if kind == "cut-upload" else size)
+            asked = size // 2 if kind == "cut-upload" else size
+            body = self._body(asked)
+            if len(body) < asked:
+                self._vanish("drop-before")  # who sent it is gone
+                return
             if kind and kind in _ERROR_PAGES:
                 self._send(_ERROR_PAGES[kind])
                 return
