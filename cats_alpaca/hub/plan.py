@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from .. import card
 from ..errors import HubError, ReleaseError
 from .local import LocalFile, Release, is_managed, metadata
-from .remote import Remote, download
+from .remote import Remote, download, read_remote
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -114,6 +114,27 @@ def make_plan(
         card_diff=list(_diff(remote.card, text)) if remote.card else [],
         rows=_rows(metadata(remote.card or ""), release),
     )
+
+
+def read_plan(api: HfApi, release: Release, repo_id: str, revision: str, tag: str | None, delete_script: bool) -> Plan:
+    """Read what the Hub holds now, and compare the release with it."""
+    remote = read_remote(api, repo_id, revision)
+    plan = make_plan(release, remote, repo_id, revision, tag=tag, delete_script=delete_script)
+    return replace(plan, stories=compare_stories(api, release, remote, repo_id))
+
+
+def check_target(plan: Plan, private: bool, tag: str | None) -> None:
+    """Refuse what would turn out to be wrong only after the commit."""
+    if private and plan.remote.private is False:
+        raise HubError(f"{plan.repo_id} is public; make it private at the Hub first, or leave --private out")
+    if plan.remote.head is None and plan.revision != "main":
+        raise HubError(f"{plan.repo_id} is not there yet, so it has no branch {plan.revision}; push to main first")
+    there = plan.remote.tags.get(tag) if tag else None
+    if there and not (plan.is_empty and there == plan.remote.head):
+        raise HubError(
+            f"The tag {tag} is on {there[:7]} already, which is another state; choose a new version. (Published tags "
+            f"should stay; hf repos tag delete {plan.repo_id} {tag} --repo-type dataset removes one)"
+        )
 
 
 def _refuse_foreign(release: Release, remote: Remote, repo_id: str) -> None:
