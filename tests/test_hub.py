@@ -780,17 +780,37 @@ def test_trouble_that_lasts_is_an_error_in_the_end(label: str, hub: Hub, push: P
     assert hub.repos[REPO].history() == ["Publish 3 stories (3 train)"]
 
 
-def test_a_wait_that_the_hub_asks_for_is_read_in_both_forms() -> None:
-    class Response:
-        def __init__(self, value: str) -> None:
-            self.headers = {"Retry-After": value}
+@pytest.mark.parametrize(
+    "label",
+    ["POST preupload", "POST lfs-batch", "PUT storage", "POST lfs-verify", "POST commit", "GET tree", "GET storage"],
+)
+@pytest.mark.parametrize(("kind", "seconds"), [("429-day", "86,400"), ("429-window", "3,600")])
+def test_nobody_waits_for_a_day(hub: Hub, push: Push, release: Path, label: str, kind: str, seconds: str) -> None:
+    """Some of these requests the client itself makes again: without us it would sleep for as long as it is asked to."""
+    hub.fail(label, kind, times=10**6)
+    started = time.monotonic()
+    done = push(release)
+    assert (done.returncode, f"asks to wait {seconds} seconds" in done.stderr) == (1, True), done.stderr
+    assert time.monotonic() - started < 100
+    hub.faults.clear()
+    assert push(release).returncode == 0
+    assert hub.repos[REPO].history() == ["Publish 3 stories (3 train)"]
 
-    def asked(value: str) -> float | None:
+
+def test_a_wait_that_the_hub_asks_for_is_read_in_all_forms() -> None:
+    class Response:
+        def __init__(self, status: int, headers: dict[str, str]) -> None:
+            self.status_code, self.headers = status, headers
+
+    def asked(status: int = 503, **headers: str) -> float | None:
         error = ConnectionError()
-        error.response = Response(value)  # type: ignore[attr-defined]
+        error.response = Response(status, {name.replace("_", "-"): value for name, value in headers.items()})  # type: ignore[attr-defined]
         return wait_asked_for(error)
 
     soon = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 60))
-    assert asked("7") == 7
-    assert 55 <= (asked(soon) or 0) <= 60
-    assert asked("meow") is None
+    assert asked(Retry_After="7") == 7
+    assert 55 <= (asked(Retry_After=soon) or 0) <= 60
+    assert asked(Retry_After="meow") is None
+    assert asked(429, RateLimit='"api";r=0;t=55') == 55
+    assert asked(429, RateLimit='"api";r=3;t=55') is None
+    assert asked(403, RateLimit='"api";r=0;t=55') is None

@@ -182,14 +182,15 @@ def _main() -> None:
 
 
 def _answer(job: dict[str, Any]) -> dict[str, Any]:
-    from .faults import client_settings
+    from .faults import client_settings, explained, wait_asked_for
 
     try:
         with client_settings(job["timeout"]):
             splits = {config: _splits(job, config, meant) for config, meant in job["splits"].items()}
             return {"splits": splits, "files": _files(job)}
     except Exception as error:
-        return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
+        said = str(explained(error)) if wait_asked_for(error) else f"{type(error).__name__}: {error}"
+        return {"error": " ".join(said.split())[:500]}
 
 
 def _files(job: dict[str, Any]) -> dict[str, str]:
