@@ -46,7 +46,9 @@ def release_of(stories: Iterable[dict[str, str]], folder: Path) -> Path:
 def environment(hub: Hub, home: Path) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     ours = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
-    return {**inherited, **ours}
+    temporary = home.parent / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
+    return {**inherited, **ours, "TMPDIR": str(temporary)}
 
 
 def push_with(hub: Hub, home: Path, release: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -743,6 +745,8 @@ def interrupted(release: Path, folder: Path, signal_number: int, after: int, lab
         state = data(published(hub)) if REPO in hub.repos else {}
         if state not in ({}, data(content(release))):
             return f"{where}: a mixture was left"
+        if left := wait_till_empty(folder / "tmp"):
+            return f"{where}: {left} were left"
         kept = Counter(hub.objects.keys())
         before = len(hub.requests)
         done = push_with(hub, folder / "home", release, "--yes", "--tag", "v1")
@@ -766,6 +770,49 @@ def test_a_push_that_is_killed_leaves_the_old_state_or_the_new(
             enumerate(SIGNALS[signal_number]),
         )
         assert [wrong for wrong in outcomes if wrong] == []
+
+
+def wait_till_empty(folder: Path) -> list[Path]:
+    """Give what is in a folder after whoever clears it up has had some time."""
+    until = time.monotonic() + 30
+    while (found := list(folder.iterdir())) and time.monotonic() < until:
+        time.sleep(0.1)
+    return found
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("label", ["", "GET whoami", "GET resolve-cache", "GET storage"])
+def test_a_push_that_is_killed_leaves_no_files(
+    label: str, signal_number: signal.Signals, hub: Hub, push: Push, release: Path, tmp_path: Path
+) -> None:
+    """Killed with all processes of its terminal: while it loads the folder, asks, reads the Hub's card, loads again."""
+    push(release)
+    assert not wait_till_empty(tmp_path / "tmp")
+    other = release_of(map(story, range(5)), tmp_path / "other")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cats_alpaca", "push", REPO, "--from", str(other), "--yes"],
+        env=environment(hub, tmp_path / "home"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    seen = []
+
+    def strike() -> None:
+        seen.append([path.name for path in (tmp_path / "tmp").iterdir()])
+        os.killpg(process.pid, signal_number)
+        time.sleep(0.2)
+
+    if label:
+        hub.before(label, strike)
+    else:
+        assert process.stderr
+        assert b"loading" in process.stderr.readline()
+        strike()
+    process.communicate(timeout=60)
+    assert process.returncode
+    assert [len(names) for names in seen] == [1]
+    assert not wait_till_empty(tmp_path / "tmp")
 
 
 @pytest.mark.slow
