@@ -19,6 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hub import TOKEN, Hub, Repo, running
 from support import code_blocks
@@ -208,6 +210,48 @@ def test_what_people_write_at_the_hub_is_kept(hub: Hub, push: Push, release: Pat
     assert "num_examples: 5" in shown
     assert push(tmp_path / "other" / "release").returncode == 0
     assert len(hub.repos[REPO].history()) == before + 1
+
+
+TOWERS = """\
+- config_name: towers
+  data_files: towers/*.parquet
+dataset_info:
+- config_name: towers
+  features: [{name: metres, dtype: int64}]
+  splits: [{name: train, num_examples: 2, num_bytes: 16}]
+"""
+
+
+def test_a_config_that_somebody_added_at_the_hub_is_kept(hub: Hub, push: Push, release: Path, tmp_path: Path) -> None:
+    push(release)
+    shown = published(hub)["README.md"].decode()
+    pq.write_table(pa.table({"metres": [2, 3]}), tmp_path / "a.parquet")
+    hub.edit(REPO, "towers/a.parquet", (tmp_path / "a.parquet").read_bytes())
+    hub.edit(
+        REPO,
+        "README.md",
+        shown.replace("dataset_info:\n", TOWERS.replace("dataset_", "# Towers, too.\ndataset_")).encode(),
+    )
+    done = push(release_of(map(story, range(5)), tmp_path / "other"))
+    assert done.returncode == 0, done.stderr
+    assert "rows of towers: train 2\n" in done.stdout
+    assert "# Towers, too.\ndataset_info:\n" in published(hub)["README.md"].decode()
+    code = f"import datasets; print(*datasets.load_dataset({REPO!r}, 'towers')['train']['metres'])"
+    env = environment(hub, tmp_path / "stranger")
+    assert subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True).stdout == b"2 3\n"
+    assert push(tmp_path / "other" / "release", "--dry-run").stdout.startswith(f"{REPO} main at ")
+    assert "Nothing to do" in push(tmp_path / "other" / "release").stderr
+
+
+def test_a_config_added_to_a_release_needs_its_files_at_the_hub(hub: Hub, push: Push, release: Path) -> None:
+    spoil(release, "dataset_info:\n", TOWERS)
+    done = push(release)
+    assert (done.returncode, "has no towers/*.parquet" in done.stderr) == (1, True), done.stderr
+    assert not hub.repos
+    hub.repos[REPO] = Repo()
+    hub.repos[REPO].commit({".gitattributes": b"", "towers/a.parquet": b"PAR1"}, "initial commit")
+    assert push(release).returncode == 0
+    assert "config_name: towers" in published(hub)["README.md"].decode()
 
 
 @pytest.mark.parametrize("path", ["data/alpaca/train-00000-of-00002.parquet", "data/alpaca/train-mine.parquet"])

@@ -112,13 +112,14 @@ def make_plan(
         kept=sorted(kept),
         card=text,
         card_diff=list(_diff(remote.card, text)) if remote.card else [],
-        rows=_rows(metadata(remote.card or ""), release),
+        rows=_rows(_published_rows(metadata(remote.card or "")), _published_rows(metadata(text)) | _rows_of(release)),
     )
 
 
 def read_plan(api: HfApi, release: Release, repo_id: str, revision: str, tag: str | None, delete_script: bool) -> Plan:
     """Read what the Hub holds now, and compare the release with it."""
     remote = read_remote(api, repo_id, revision)
+    _refuse_homeless(release, remote, repo_id)
     plan = make_plan(release, remote, repo_id, revision, tag=tag, delete_script=delete_script)
     return replace(plan, stories=compare_stories(api, release, remote, repo_id))
 
@@ -151,6 +152,17 @@ def _refuse_foreign(release: Release, remote: Remote, repo_id: str) -> None:
             )
 
 
+def _refuse_homeless(release: Release, remote: Remote, repo_id: str) -> None:
+    """Refuse a config that somebody wrote into the card here, and whose files no push sends."""
+    for config, patterns in card.foreign_configs(metadata(release.card)).items():
+        for pattern in patterns:
+            if "://" not in pattern and not any(map(card.globbed(pattern).fullmatch, remote.files)):
+                raise HubError(
+                    f"README.md names the config {config}, and {repo_id} has no {pattern}, nor does a push send it; "
+                    "put it there first, or take the config out of README.md"
+                )
+
+
 def _card(release: Release, remote: Remote, repo_id: str, tag: str | None) -> str:
     """Write the card as it will be: it names the repository and the tag, and keeps what people wrote at the Hub."""
     if remote.card is None:
@@ -170,9 +182,13 @@ def _diff(before: str, after: str) -> Iterator[str]:
     yield from lines
 
 
-def _rows(published: dict[str, Any], release: Release) -> dict[str, dict[str, tuple[int | None, int | None]]]:
-    before = _published_rows(published)
-    after = {config: {split: facts.rows for split, facts in splits.items()} for config, splits in release.facts.items()}
+def _rows_of(release: Release) -> dict[str, dict[str, int]]:
+    return {config: {split: facts.rows for split, facts in splits.items()} for config, splits in release.facts.items()}
+
+
+def _rows(
+    before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]
+) -> dict[str, dict[str, tuple[int | None, int | None]]]:
     return {
         config: {
             split: (before.get(config, {}).get(split), after.get(config, {}).get(split))
