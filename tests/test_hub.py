@@ -554,6 +554,23 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(hub: Hub, push: Push, relea
     assert len(hub.repos[REPO].history()) == 1
 
 
+@pytest.mark.parametrize("token", [TOKEN, ""])
+def test_a_dry_run_says_what_a_push_would_stumble_over(
+    hub: Hub, push: Push, release: Path, tmp_path: Path, token: str
+) -> None:
+    nowhere = push(release, "--dry-run", "--revision", "next", HF_TOKEN=token)
+    assert (nowhere.returncode, "has no branch next" in nowhere.stderr) == ((1, True) if token else (0, False))
+    push(release, "--yes", "--tag", "v1")
+    commit = hub.repos[REPO].tags["v1"]
+    assert push(release, "--dry-run", "--tag", "v1", HF_TOKEN=token).returncode == 0
+    other = release_of([story(9)], tmp_path / "other")
+    assert push(other, "--dry-run", "--tag", "v2", HF_TOKEN=token).returncode == 0
+    taken = push(other, "--dry-run", "--tag", "v1", HF_TOKEN=token)
+    assert (taken.returncode, f"The tag v1 is on {commit[:7]} already" in taken.stderr) == (1, True), taken.stderr
+    public = push(other, "--dry-run", "--private", HF_TOKEN=token)
+    assert (public.returncode, "is public" in public.stderr) == (1, True), public.stderr
+
+
 @pytest.mark.parametrize("env", [{"HF_TOKEN": ""}, {"HF_ENDPOINT": "http://127.0.0.1:9"}, {"HF_HUB_OFFLINE": "1"}])
 def test_a_dry_run_works_without_token_and_network(push: Push, release: Path, env: dict[str, str]) -> None:
     shown = push(release, "--dry-run", **env)

@@ -65,7 +65,7 @@ def _push(repo_id: str, dry_run: bool, yes: bool, sample: bool, token: str | Non
 
     _quiet_bars()
     if dry_run:
-        what = {name: options[name] for name in ("folder", "revision", "tag", "delete_script", "timeout")}
+        what = {name: options[name] for name in ("folder", "private", "revision", "tag", "delete_script", "timeout")}
         _show_plan(hub.plan_push(repo_id, token=token, **what))
         return
     done = hub.push_to_hub(

@@ -34,6 +34,7 @@ def plan_push(
     repo_id: str,
     *,
     folder: str | Path | None = None,
+    private: bool = False,
     revision: str = "main",
     tag: str | None = None,
     delete_script: bool = False,
@@ -47,6 +48,7 @@ def plan_push(
     Args:
         repo_id: the repository, `owner/name`.
         folder: the release folder; None is the packaged release.
+        private: plan for a private repository.
         revision: the branch.
         tag: the tag that the commit would get; the card names it.
         delete_script: plan to remove a Python script of the repository's name.
@@ -76,6 +78,9 @@ def plan_push(
             api = _api(None)
         try:
             plan = read_plan(api, release, repo_id, revision, tag, delete_script)
+            # Without a token, what is not there may be private: that is said already.
+            if plan.remote.head or api.token:
+                check_target(plan, private, tag)
         except HubError:
             raise
         except Exception as error:
