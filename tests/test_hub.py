@@ -609,6 +609,31 @@ def test_on_a_terminal_the_plan_is_shown_and_somebody_is_asked(
     assert len(hub.repos[REPO].history() if REPO in hub.repos else []) == commits
 
 
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("label", ["GET whoami", "POST commit"])
+def test_a_push_goes_on_when_nobody_reads_its_output_any_more(
+    hub: Hub, release: Path, tmp_path: Path, label: str, both: bool
+) -> None:
+    """As with `push --yes | head -1`: nobody reads the plan; or the plan is read, and not where to look at it."""
+    reading, writing = os.pipe()
+    complaints = subprocess.STDOUT if both else subprocess.PIPE
+    command = [sys.executable, "-m", "cats_alpaca", "push", REPO, "--from", str(release), "--yes", "--tag", "v1"]
+    hub.before(label, lambda: os.close(reading))
+    process = subprocess.Popen(
+        command, env=environment(hub, tmp_path / "home"), stdout=writing, stderr=complaints, text=True
+    )
+    os.close(writing)
+    _, told = process.communicate(timeout=100)
+    repo = hub.repos[REPO]
+    assert process.returncode == 0
+    assert repo.history() == ["Publish 3 stories (3 train)"]
+    assert repo.tags == {"v1": repo.branches["main"]}
+    if not both:
+        assert "nobody reads the output any more" in told
+        assert told.endswith(f"/commit/{repo.branches['main']}\n")
+        assert "Exception" not in told
+
+
 def test_the_token_is_never_shown(hub: Hub, release: Path, tmp_path: Path) -> None:
     secret = "hf_anotherSecret"
     command = [sys.executable, "-m", "cats_alpaca", "push", REPO, "--from", str(release), "--yes", "--token", secret]
