@@ -67,6 +67,16 @@ def hub() -> Iterator[Hub]:
 
 
 @pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let what a test starts hear SIGINT; where `pytest &` runs, the shell has all of it ignore that."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def release(tmp_path: Path) -> Path:
     return release_of(map(story, range(3)), tmp_path)
 
@@ -847,6 +857,7 @@ def interrupted(release: Path, folder: Path, signal_number: int, after: int, lab
 
 @pytest.mark.slow
 @pytest.mark.parametrize("signal_number", SIGNALS)
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_push_that_is_killed_leaves_the_old_state_or_the_new(
     signal_number: signal.Signals, release: Path, tmp_path: Path
 ) -> None:
@@ -868,6 +879,7 @@ def wait_till_empty(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("label", ["", "GET whoami", "GET resolve-cache", "GET storage"])
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_push_that_is_killed_leaves_no_files(
     label: str, signal_number: signal.Signals, hub: Hub, push: Push, release: Path, tmp_path: Path
 ) -> None:
