@@ -185,6 +185,23 @@ def digest(folder: str | Path) -> str:
     return _digest(read_facts(Path(folder)))
 
 
+def find_turns(folder: str | Path) -> list[str]:
+    """List the ids of the stories in a release folder that came from a feedback store.
+
+    >>> from cats_alpaca import path
+    >>> find_turns(path())
+    []
+
+    Raises:
+        ReleaseError: when the folder holds no stories at all.
+    """
+    files = [file for split in ("train", "test") for file in shards(Path(folder), "stories", split)]
+    if not files:
+        raise ReleaseError(f"{folder} holds no release; name the folder that was published with --release")
+    ids = [id_ for file in files for id_ in pq.read_table(file, columns=["id"])["id"].to_pylist()]
+    return [id_ for id_ in ids if id_ and id_.startswith("fb-")]
+
+
 def _digest(facts: Facts) -> str:
     rows = [f"{config} {split} {found.digest}\n" for config in facts for split, found in facts[config].items()]
     return hashlib.sha256("".join(rows).encode()).hexdigest()

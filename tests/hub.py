@@ -260,6 +260,8 @@ _HTML = b"<html><body><h1>Service temporarily unavailable</h1></body></html>"
 _ERROR_PAGES = {
     **{str(status): refused(status, "try again later") for status in (408, 500, 502, 503, 504)},
     "429": as_json({"error": "slow down"}, 429, **{"Retry-After": "1"}),
+    "429-day": as_json({"error": "slow down"}, 429, **{"Retry-After": "86400"}),
+    "429-window": as_json({"error": "slow down"}, 429, RateLimit='"api";r=0;t=3600'),
     "html-503": Answer(503, _HTML, {"Content-Type": "text/html"}),
     "html-200": Answer(200, _HTML, {"Content-Type": "text/html"}),
     "404": refused(404, "Repository not found", "RepoNotFound"),

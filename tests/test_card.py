@@ -21,6 +21,7 @@ from support import CHECKOUT, Run, Write, code_blocks
 
 from cats_alpaca import ReleaseError, build, check_release
 from cats_alpaca.card import MARK, addressed, fields, merge, merging, pictures, read_fields, tokens, told_by
+from cats_alpaca.card.keys import foreign_configs, merge_keys
 from cats_alpaca.card.numbers import Lengths
 from cats_alpaca.formats import CONFIGS
 
@@ -257,6 +258,110 @@ def test_an_edited_card_keeps_its_edits_through_a_rebuild(foreign: Path, tmp_pat
     check_release(
         write([*FOREIGN, {"question": "And now?", "answer": "Now it is higher."}]), out=foreign, test_fraction=0.3
     )
+
+
+YAML_OF_SOMEBODY = """\
+# The board agreed on it
+# in May.
+
+license: cc0-1.0
+extra_gated_prompt: |
+  # no comment
+  Be nice.
+# They live there:
+language: &tongue
+- ja
+also: *tongue # twice
+people: &people {cat: [ミケ]}
+friends:
+  # The same ones.
+  first: *people
+tags:
+  - towers
+configs:
+- {config_name: towers, data_files: "towers/*.csv", default: true}
+- config_name: alpaca
+  data_files: elsewhere.csv
+- config_name: all of it
+  data_dir: data/chat
+- config_name: default
+  data_files: more.csv
+dataset_info:
+  config_name: towers
+  dataset_size: 7
+# the end
+"""
+
+
+def test_yaml_that_somebody_wrote_is_kept(foreign: Path) -> None:
+    ours = merging.parse((foreign / "README.md").read_text("utf-8")).header
+    merged = merge_keys(ours, YAML_OF_SOMEBODY)
+    mine, kept = yaml.safe_load(ours), yaml.safe_load(merged)
+    for kind in ("configs", "dataset_info"):
+        assert kept[kind][:-1] == mine[kind]
+    assert kept["configs"][-1] == {"config_name": "towers", "data_files": "towers/*.csv"}
+    assert kept["dataset_info"][-1] == {"config_name": "towers", "dataset_size": 7}
+    assert kept["tags"] == [*mine["tags"], "towers"]
+    assert kept["also"] == ["ja"]
+    assert kept["friends"] == {"first": kept["people"]} == {"first": {"cat": ["ミケ"]}}
+    assert {key: kept[key] for key in mine.keys() - {"configs", "dataset_info", "tags"}} == {
+        key: mine[key] for key in mine.keys() - {"configs", "dataset_info", "tags"}
+    }
+    assert "# The board agreed on it\n# in May.\n\nlicense: " in merged
+    assert "# They live there:\nlanguage:" in merged
+    assert "extra_gated_prompt: |\n  # no comment\n  Be nice.\n" in merged
+    assert merged.endswith("# the end\n")
+    assert merge_keys(ours, merged) == merged
+    assert merge_keys(merged, merged) == merged
+
+
+@pytest.mark.parametrize(
+    ("theirs", "kept"),
+    [
+        ("{license: mit, mine: [7]}\n", "mine:\n- 7\n"),
+        ("? mine\n: 7\n", "? mine\n: 7\n"),
+        ("'mi: ne': 7\n", "'mi: ne': 7\n"),
+        ("# nothing else\n", "# nothing else\n"),
+        ("", ""),
+        ("a: &x [1]\nlicense: mit\nb: *x\n", "a: &x [1]\nb:\n- 1\n"),
+    ],
+)
+def test_yaml_of_any_form_is_kept(theirs: str, kept: str) -> None:
+    assert merge_keys("license: cc0-1.0\n", theirs) == f"license: cc0-1.0\n{kept}"
+    assert merge_keys("license: cc0-1.0\n", f"license: cc0-1.0\n{kept}") == f"license: cc0-1.0\n{kept}"
+
+
+@pytest.mark.parametrize("theirs", ["- a\n", "a: [\n", "a: *nobody\n", "a: &a [*a]\n", "just words\n"])
+def test_yaml_that_cannot_be_read_is_an_error(theirs: str) -> None:
+    with pytest.raises(ReleaseError, match=r"(?s)YAML cannot be read \(.*mend it by hand"):
+        merge_keys("license: cc0-1.0\n", theirs)
+
+
+@pytest.mark.parametrize("ours", ["tags: [cats]\n", "tags:\n  - cats\n", "tags: cats\n", "tags:\n- cats\n"])
+def test_tags_are_united_however_they_are_written(ours: str) -> None:
+    merged = merge_keys(ours, "tags: [towers, cats]\n")
+    assert yaml.safe_load(merged) == {"tags": ["cats", "towers"]}
+    assert merge_keys(ours, merged) == merged
+
+
+@pytest.mark.parametrize(
+    ("config", "foreign"),
+    [
+        ({"data_files": "towers.csv"}, True),
+        ({"data_files": ["./data/towers/*.csv", "https://cats.example/t.csv"]}, True),
+        ({"data_files": [{"split": "train", "path": ["data/*.parquet"]}]}, True),
+        ({"data_dir": "towers"}, True),
+        ({}, True),
+        ({"data_files": {"train": "data/alpaca/train-*"}}, False),
+        ({"data_files": "./data/kto/*"}, False),
+        ({"data_files": "**/*.parquet"}, False),
+        ({"data_files": "*/chat/test-?????-of-*"}, False),
+        ({"data_dir": "data/chat"}, False),
+        ({"data_dir": "data"}, False),
+    ],
+)
+def test_a_config_of_our_files_is_no_foreign_one(config: dict[str, object], foreign: bool) -> None:
+    assert (foreign_configs({"configs": [{"config_name": "mine", **config}]}) != {}) == foreign
 
 
 def test_an_edit_inside_the_markers_is_lost_and_the_marker_says_so(foreign: Path, write: Write) -> None:

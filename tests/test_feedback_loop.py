@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
+import pty
 import re
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -432,3 +436,59 @@ def test_a_store_file_that_is_none_is_said_so(run: Run, tmp_path: Path) -> None:
     done = run("build", "--feedback", str(bad), "--out", str(tmp_path / "release"))
     assert done.returncode == 1
     assert not (tmp_path / "release").exists()
+
+
+def test_a_person_or_a_cat_is_not_forgotten_unasked(say: Say, run: Run, tmp_path: Path) -> None:
+    who = new_person(tmp_path)
+    say(who, "add", "ミケ", "くしゃみが二回")
+    [told] = say(who, "add", "タマ", "爪をといだ")
+    store = tmp_path / "cats.sqlite"
+    with feedback.open_store(store) as opened:
+        cats = {name: id_ for id_, name in feedback.cats(opened, who)}
+    for what in (who, cats["タマ"]):
+        refused = run("feedback", "forget", what, "--store", str(store), "--as", who)
+        assert (refused.returncode, "say --yes" in refused.stderr) == (2, True), refused.stderr
+    say(who, "forget", told)  # one entry is what was named
+    assert say(who, "forget", cats["タマ"], "--yes")[0] == cats["タマ"]
+    assert say(who, "status")[1].startswith("1 experiences")
+
+
+@pytest.mark.parametrize(("typed", "status"), [(b"n\n", 1), (b"y\n", 0)])
+def test_on_a_terminal_somebody_is_asked_before_they_are_forgotten(
+    say: Say, tmp_path: Path, typed: bytes, status: int
+) -> None:
+    who = new_person(tmp_path)
+    say(who, "add", "ミケ", "くしゃみが二回")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "cats_alpaca", "feedback", "forget", who, "--store", str(tmp_path / "cats.sqlite")]
+    os.write(ours, typed)
+    done = subprocess.run(command, stdin=theirs, capture_output=True, text=True, timeout=60)
+    os.close(theirs)
+    os.close(ours)
+    assert f"Forget {who} with 1 experiences and 0 turns?" in done.stderr
+    assert done.returncode == status
+    assert (who in done.stdout) == (status == 0)
+    with feedback.open_store(tmp_path / "cats.sqlite") as store:
+        assert feedback.find_contributors(store) == ([] if status == 0 else [who])
+
+
+def test_publishing_a_release_without_turns_is_no_mistake_and_one_of_another_store_is(
+    say: Say, run: Run, tmp_path: Path
+) -> None:
+    owner = new_person(tmp_path)
+    release, other = tmp_path / "release", tmp_path / "other.sqlite"
+    what = ("feedback", "published", "cats/group", "v1", "--release", str(release), "--store")
+    assert "holds no release" in run(*what, str(tmp_path / "cats.sqlite")).stderr
+    run("build", "--feedback", str(tmp_path / "cats.sqlite"), "--out", str(release))
+    clean = run(*what, str(tmp_path / "cats.sqlite"))
+    assert (clean.returncode, clean.stdout) == (0, "cats/group at v1: 0 turns\n")
+    assert "holds nobody's turns, so there is nothing to remember" in clean.stderr
+
+    turn = say(owner, "ask", "ミケ", "夜中になぜ鳴くのでしょう。")[0]
+    say(owner, "rate", turn, "down", "--correction", "寝る前によく遊びましょう。")
+    run("build", "--feedback", str(tmp_path / "cats.sqlite"), "--out", str(release))
+    with feedback.open_store(other):
+        pass
+    wrong = run(*what, str(other))
+    assert (wrong.returncode, f"{other} knows no such build" in wrong.stderr) == (1, True), wrong.stderr
+    assert run(*what, str(tmp_path / "cats.sqlite")).stdout == "cats/group at v1: 1 turns\n"

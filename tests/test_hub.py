@@ -19,6 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hub import TOKEN, Hub, Repo, running
 from support import code_blocks
@@ -46,7 +48,9 @@ def release_of(stories: Iterable[dict[str, str]], folder: Path) -> Path:
 def environment(hub: Hub, home: Path) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     ours = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
-    return {**inherited, **ours}
+    temporary = home.parent / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
+    return {**inherited, **ours, "TMPDIR": str(temporary)}
 
 
 def push_with(hub: Hub, home: Path, release: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -60,6 +64,16 @@ def hub() -> Iterator[Hub]:
     with running() as server:
         yield server
     assert not server.leaks, "a token was sent to the storage"
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let what a test starts hear SIGINT; where `pytest &` runs, the shell has all of it ignore that."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -206,6 +220,48 @@ def test_what_people_write_at_the_hub_is_kept(hub: Hub, push: Push, release: Pat
     assert "num_examples: 5" in shown
     assert push(tmp_path / "other" / "release").returncode == 0
     assert len(hub.repos[REPO].history()) == before + 1
+
+
+TOWERS = """\
+- config_name: towers
+  data_files: towers/*.parquet
+dataset_info:
+- config_name: towers
+  features: [{name: metres, dtype: int64}]
+  splits: [{name: train, num_examples: 2, num_bytes: 16}]
+"""
+
+
+def test_a_config_that_somebody_added_at_the_hub_is_kept(hub: Hub, push: Push, release: Path, tmp_path: Path) -> None:
+    push(release)
+    shown = published(hub)["README.md"].decode()
+    pq.write_table(pa.table({"metres": [2, 3]}), tmp_path / "a.parquet")
+    hub.edit(REPO, "towers/a.parquet", (tmp_path / "a.parquet").read_bytes())
+    hub.edit(
+        REPO,
+        "README.md",
+        shown.replace("dataset_info:\n", TOWERS.replace("dataset_", "# Towers, too.\ndataset_")).encode(),
+    )
+    done = push(release_of(map(story, range(5)), tmp_path / "other"))
+    assert done.returncode == 0, done.stderr
+    assert "rows of towers: train 2\n" in done.stdout
+    assert "# Towers, too.\ndataset_info:\n" in published(hub)["README.md"].decode()
+    code = f"import datasets; print(*datasets.load_dataset({REPO!r}, 'towers')['train']['metres'])"
+    env = environment(hub, tmp_path / "stranger")
+    assert subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True).stdout == b"2 3\n"
+    assert push(tmp_path / "other" / "release", "--dry-run").stdout.startswith(f"{REPO} main at ")
+    assert "Nothing to do" in push(tmp_path / "other" / "release").stderr
+
+
+def test_a_config_added_to_a_release_needs_its_files_at_the_hub(hub: Hub, push: Push, release: Path) -> None:
+    spoil(release, "dataset_info:\n", TOWERS)
+    done = push(release)
+    assert (done.returncode, "has no towers/*.parquet" in done.stderr) == (1, True), done.stderr
+    assert not hub.repos
+    hub.repos[REPO] = Repo()
+    hub.repos[REPO].commit({".gitattributes": b"", "towers/a.parquet": b"PAR1"}, "initial commit")
+    assert push(release).returncode == 0
+    assert "config_name: towers" in published(hub)["README.md"].decode()
 
 
 @pytest.mark.parametrize("path", ["data/alpaca/train-00000-of-00002.parquet", "data/alpaca/train-mine.parquet"])
@@ -508,6 +564,23 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(hub: Hub, push: Push, relea
     assert len(hub.repos[REPO].history()) == 1
 
 
+@pytest.mark.parametrize("token", [TOKEN, ""])
+def test_a_dry_run_says_what_a_push_would_stumble_over(
+    hub: Hub, push: Push, release: Path, tmp_path: Path, token: str
+) -> None:
+    nowhere = push(release, "--dry-run", "--revision", "next", HF_TOKEN=token)
+    assert (nowhere.returncode, "has no branch next" in nowhere.stderr) == ((1, True) if token else (0, False))
+    push(release, "--yes", "--tag", "v1")
+    commit = hub.repos[REPO].tags["v1"]
+    assert push(release, "--dry-run", "--tag", "v1", HF_TOKEN=token).returncode == 0
+    other = release_of([story(9)], tmp_path / "other")
+    assert push(other, "--dry-run", "--tag", "v2", HF_TOKEN=token).returncode == 0
+    taken = push(other, "--dry-run", "--tag", "v1", HF_TOKEN=token)
+    assert (taken.returncode, f"The tag v1 is on {commit[:7]} already" in taken.stderr) == (1, True), taken.stderr
+    public = push(other, "--dry-run", "--private", HF_TOKEN=token)
+    assert (public.returncode, "is public" in public.stderr) == (1, True), public.stderr
+
+
 @pytest.mark.parametrize("env", [{"HF_TOKEN": ""}, {"HF_ENDPOINT": "http://127.0.0.1:9"}, {"HF_HUB_OFFLINE": "1"}])
 def test_a_dry_run_works_without_token_and_network(push: Push, release: Path, env: dict[str, str]) -> None:
     shown = push(release, "--dry-run", **env)
@@ -544,6 +617,31 @@ def test_on_a_terminal_the_plan_is_shown_and_somebody_is_asked(
     assert process.wait(60) == status, shown.decode()
     assert b"add     data/alpaca/train-00000-of-00001.parquet" in shown
     assert len(hub.repos[REPO].history() if REPO in hub.repos else []) == commits
+
+
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("label", ["GET whoami", "POST commit"])
+def test_a_push_goes_on_when_nobody_reads_its_output_any_more(
+    hub: Hub, release: Path, tmp_path: Path, label: str, both: bool
+) -> None:
+    """As with `push --yes | head -1`: nobody reads the plan; or the plan is read, and not where to look at it."""
+    reading, writing = os.pipe()
+    complaints = subprocess.STDOUT if both else subprocess.PIPE
+    command = [sys.executable, "-m", "cats_alpaca", "push", REPO, "--from", str(release), "--yes", "--tag", "v1"]
+    hub.before(label, lambda: os.close(reading))
+    process = subprocess.Popen(
+        command, env=environment(hub, tmp_path / "home"), stdout=writing, stderr=complaints, text=True
+    )
+    os.close(writing)
+    _, told = process.communicate(timeout=100)
+    repo = hub.repos[REPO]
+    assert process.returncode == 0
+    assert repo.history() == ["Publish 3 stories (3 train)"]
+    assert repo.tags == {"v1": repo.branches["main"]}
+    if not both:
+        assert "nobody reads the output any more" in told
+        assert told.endswith(f"/commit/{repo.branches['main']}\n")
+        assert "Exception" not in told
 
 
 def test_the_token_is_never_shown(hub: Hub, release: Path, tmp_path: Path) -> None:
@@ -743,6 +841,8 @@ def interrupted(release: Path, folder: Path, signal_number: int, after: int, lab
         state = data(published(hub)) if REPO in hub.repos else {}
         if state not in ({}, data(content(release))):
             return f"{where}: a mixture was left"
+        if left := wait_till_empty(folder / "tmp"):
+            return f"{where}: {left} were left"
         kept = Counter(hub.objects.keys())
         before = len(hub.requests)
         done = push_with(hub, folder / "home", release, "--yes", "--tag", "v1")
@@ -757,6 +857,7 @@ def interrupted(release: Path, folder: Path, signal_number: int, after: int, lab
 
 @pytest.mark.slow
 @pytest.mark.parametrize("signal_number", SIGNALS)
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_push_that_is_killed_leaves_the_old_state_or_the_new(
     signal_number: signal.Signals, release: Path, tmp_path: Path
 ) -> None:
@@ -766,6 +867,50 @@ def test_a_push_that_is_killed_leaves_the_old_state_or_the_new(
             enumerate(SIGNALS[signal_number]),
         )
         assert [wrong for wrong in outcomes if wrong] == []
+
+
+def wait_till_empty(folder: Path) -> list[Path]:
+    """Give what is in a folder after whoever clears it up has had some time."""
+    until = time.monotonic() + 30
+    while (found := list(folder.iterdir())) and time.monotonic() < until:
+        time.sleep(0.1)
+    return found
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("label", ["", "GET whoami", "GET resolve-cache", "GET storage"])
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_push_that_is_killed_leaves_no_files(
+    label: str, signal_number: signal.Signals, hub: Hub, push: Push, release: Path, tmp_path: Path
+) -> None:
+    """Killed with all processes of its terminal: while it loads the folder, asks, reads the Hub's card, loads again."""
+    push(release)
+    assert not wait_till_empty(tmp_path / "tmp")
+    other = release_of(map(story, range(5)), tmp_path / "other")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cats_alpaca", "push", REPO, "--from", str(other), "--yes"],
+        env=environment(hub, tmp_path / "home"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    seen = []
+
+    def strike() -> None:
+        seen.append([path.name for path in (tmp_path / "tmp").iterdir()])
+        os.killpg(process.pid, signal_number)
+        time.sleep(0.2)
+
+    if label:
+        hub.before(label, strike)
+    else:
+        assert process.stderr
+        assert b"loading" in process.stderr.readline()
+        strike()
+    process.communicate(timeout=60)
+    assert process.returncode
+    assert [len(names) for names in seen] == [1]
+    assert not wait_till_empty(tmp_path / "tmp")
 
 
 @pytest.mark.slow
@@ -780,17 +925,37 @@ def test_trouble_that_lasts_is_an_error_in_the_end(label: str, hub: Hub, push: P
     assert hub.repos[REPO].history() == ["Publish 3 stories (3 train)"]
 
 
-def test_a_wait_that_the_hub_asks_for_is_read_in_both_forms() -> None:
-    class Response:
-        def __init__(self, value: str) -> None:
-            self.headers = {"Retry-After": value}
+@pytest.mark.parametrize(
+    "label",
+    ["POST preupload", "POST lfs-batch", "PUT storage", "POST lfs-verify", "POST commit", "GET tree", "GET storage"],
+)
+@pytest.mark.parametrize(("kind", "seconds"), [("429-day", "86,400"), ("429-window", "3,600")])
+def test_nobody_waits_for_a_day(hub: Hub, push: Push, release: Path, label: str, kind: str, seconds: str) -> None:
+    """Some of these requests the client itself makes again: without us it would sleep for as long as it is asked to."""
+    hub.fail(label, kind, times=10**6)
+    started = time.monotonic()
+    done = push(release)
+    assert (done.returncode, f"asks to wait {seconds} seconds" in done.stderr) == (1, True), done.stderr
+    assert time.monotonic() - started < 100
+    hub.faults.clear()
+    assert push(release).returncode == 0
+    assert hub.repos[REPO].history() == ["Publish 3 stories (3 train)"]
 
-    def asked(value: str) -> float | None:
+
+def test_a_wait_that_the_hub_asks_for_is_read_in_all_forms() -> None:
+    class Response:
+        def __init__(self, status: int, headers: dict[str, str]) -> None:
+            self.status_code, self.headers = status, headers
+
+    def asked(status: int = 503, **headers: str) -> float | None:
         error = ConnectionError()
-        error.response = Response(value)  # type: ignore[attr-defined]
+        error.response = Response(status, {name.replace("_", "-"): value for name, value in headers.items()})  # type: ignore[attr-defined]
         return wait_asked_for(error)
 
     soon = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 60))
-    assert asked("7") == 7
-    assert 55 <= (asked(soon) or 0) <= 60
-    assert asked("meow") is None
+    assert asked(Retry_After="7") == 7
+    assert 55 <= (asked(Retry_After=soon) or 0) <= 60
+    assert asked(Retry_After="meow") is None
+    assert asked(429, RateLimit='"api";r=0;t=55') == 55
+    assert asked(429, RateLimit='"api";r=3;t=55') is None
+    assert asked(403, RateLimit='"api";r=0;t=55') is None

@@ -1,12 +1,14 @@
 """A release folder's files and what its owner says of it become its dataset card.
 
 `facts` and `numbers` read the Parquet files, `tokens` measures rows, `fields` holds what only a person can say;
-`header` makes the YAML, `text` the rest, `pictures` the pictures; `merging` keeps what people wrote into a card.
+`header` makes the YAML, `text` the rest, `pictures` the pictures; `merging` keeps what people wrote into a card, and
+`keys` what they wrote into its YAML.
 """
 
 from . import pictures, tokens
 from .facts import SplitFacts, digest, read_facts, shards
 from .fields import Fields, checked, read_fields, told_by
+from .keys import foreign_configs, globbed
 from .merging import MARK, merge, without
 from .text import addressed, render
 
@@ -17,6 +19,8 @@ __all__ = [
     "addressed",
     "checked",
     "digest",
+    "foreign_configs",
+    "globbed",
     "merge",
     "pictures",
     "read_facts",

@@ -12,12 +12,10 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 from typing import NamedTuple
 
-import yaml
-
 from ..errors import ReleaseError
+from .keys import merge_keys
 
 MARK = "<!-- made by cats-alpaca build -->"
 """Stands in every card that we made, and tells such a folder from somebody else's."""
@@ -25,12 +23,6 @@ MARK = "<!-- made by cats-alpaca build -->"
 _BEGIN = re.compile(r"<!-- cats-alpaca:begin (\S+)")
 _KNOWN = re.compile(r"^<!-- cats-alpaca:known [^:]*: (.*) -->\n?", re.MULTILINE)
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_KEY = re.compile(r"^[^\s#-][^\n]*?:(?=\s)", re.MULTILINE)
-_OF_A_LICENCE = ("license_name", "license_link")
-"""Keys that mean nothing beside another licence than the one that they were written for."""
-
-_UNITED = "tags"
-"""The one generated key to which people may add: its values are united."""
 
 
 class Block(NamedTuple):
@@ -100,9 +92,10 @@ def inner(block: Block) -> str:
 def merge(generated: str, existing: str) -> str:
     r"""Give the generated card with every hand edit of the existing one.
 
-    What stands outside the markers stays where it is, and so do YAML keys that are not generated, and tags. A section
-    that a person deleted, markers and all, stays away; a section that is generated no longer goes. Both cards may have
-    been edited: a paragraph that one of them knew and has no more is gone, the others are united.
+    What stands outside the markers stays where it is, and so do YAML keys that are not generated, comments above keys,
+    tags, and configs of somebody's own files. A section that a person deleted, markers and all, stays away; a section
+    that is generated no longer goes. Both cards may have been edited: a paragraph that one of them knew and has no more
+    is gone, the others are united.
 
     >>> old = parse(merge(section("load", "Load it so."), "Mine.\n\n" + section("load", "old")))
     >>> [inner(block) if block.section else block.text for block in old.blocks]
@@ -126,7 +119,7 @@ def merge(generated: str, existing: str) -> str:
     # A section that the program itself takes away may come back; one that a person took away may not.
     gone = {block.key for block in old.blocks if block.section} - here.keys()
     known = [*(key for key in old.known if key not in gone), *new.known]
-    return str(Card(_merge_headers(new.header, old.header), blocks, known))
+    return str(Card(merge_keys(new.header, old.header), blocks, known))
 
 
 def without(text: str, names: Iterable[str]) -> str:
@@ -193,32 +186,3 @@ def _end_of_paragraph(lines: list[str], at: int) -> int:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def _merge_headers(new: str, old: str) -> str:
-    try:
-        mine, theirs = yaml.safe_load(new) or {}, yaml.safe_load(old) or {}
-        gone = _OF_A_LICENCE if "license" in mine else ()
-        kept = "".join(part for key, part in _parts(old) if key not in mine and key not in gone)
-        extra = [tag for tag in _list(theirs.get(_UNITED)) if tag not in _list(mine.get(_UNITED))]
-        if extra and _UNITED in mine:
-            new = "".join(_with_values(part, extra) if key == _UNITED else part for key, part in _parts(new))
-        yaml.safe_load(new + kept)
-    except (yaml.YAMLError, AttributeError) as error:
-        raise ReleaseError(f"the card's YAML cannot be read ({error}); mend it by hand") from error
-    return new + kept
-
-
-def _parts(header: str) -> Iterator[tuple[object, str]]:
-    """Cut YAML before its top-level keys, so that what people wrote stays as they wrote it, comments and all."""
-    starts = [found.start() for found in _KEY.finditer(header)]
-    for start, end in pairwise([*starts, len(header)]):
-        yield next(iter(yaml.safe_load(header[start:end]))), header[start:end]
-
-
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else [] if value is None else [value]
-
-
-def _with_values(part: str, values: list[object]) -> str:
-    return part + yaml.safe_dump(values, allow_unicode=True)

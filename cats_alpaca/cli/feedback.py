@@ -266,16 +266,20 @@ def show_given(given: Given) -> None:
 
 @feedback.command(epilog='Example: cats-alpaca feedback forget "$(cats-alpaca feedback add ミケ くしゃみが二回)"')
 @click.argument("what", metavar="ID")
+@click.option("--yes", is_flag=True, help="Do not ask, though a cat or a person goes with everything.")
 @with_options(_STORE, _WHO)
-def forget(path: str, who: str | None, what: str) -> None:
+def forget(path: str, who: str | None, what: str, yes: bool) -> None:
     """Forget ID for good: an experience, a turn, a cat with all of hers, or yourself with everything.
 
     The text is deleted; only the id stays behind, so that it cannot come back. The next build holds none of it, nor
-    what others were told from it.
+    what others were told from it. Before a cat or a person goes with everything, it asks.
     """
     from .. import feedback as library
 
     with _open(path, who) as (store, me):
+        if not (yes or _may_forget(store, me, what)):
+            click.echo("Nothing was forgotten.", err=True)
+            sys.exit(1)
         gone = library.forget(store, me, what)
     for id_ in gone.ids:
         click.echo(id_)
@@ -284,6 +288,22 @@ def forget(path: str, who: str | None, what: str) -> None:
     if not gone.scrubbed:
         click.echo("Others use the store just now; the bytes are overwritten when it is opened next.", err=True)
     _show_publications(gone.publications)
+
+
+def _may_forget(store: Store, me: str, what: str) -> bool:
+    """Ask before a cat or a person goes with everything."""
+    from .. import feedback as library
+
+    cat = dict(library.cats(store, me)).get(what)
+    if not (cat or what == me):
+        return True
+    if not (sys.stdin and sys.stdin.isatty()):
+        raise click.UsageError(f"{what} goes with everything, and nobody can be asked here: say --yes.")
+    told, asked = (
+        sum(what == me or one.cat == cat for one in entries)
+        for entries in (library.experiences(store, me), library.turns(store, me))
+    )
+    return click.confirm(f"Forget {cat or what} with {told:,} experiences and {asked:,} turns?", err=True)
 
 
 def _show_publications(found: Sequence[Publication]) -> None:
@@ -343,14 +363,21 @@ def _short(text: str) -> str:
 @_STORE
 def published(path: str, repository: str, revision: str, release: str) -> None:
     """Remember that a release folder was published as REVISION of REPOSITORY, so that `forget` can tell."""
+    from ..errors import FeedbackError
     from ..feedback import open_store, record_publication
-    from ..release import digest
+    from ..release import digest, find_turns
 
+    there = find_turns(release)
     with open_store(path, create=False) as store:
         count = record_publication(store, repository, revision, digest(release))
+    if there and not count:
+        raise FeedbackError(
+            f"{release} holds {len(there):,} turns, and {path} knows no such build: name the store that it was built "
+            "from with --store, or build it again with --feedback"
+        )
     click.echo(f"{repository} at {revision}: {count:,} turns")
     if not count:
-        click.echo(f"No build of {release} with a turn of this store is known.", err=True)
+        click.echo(f"{release} holds nobody's turns, so there is nothing to remember.", err=True)
 
 
 def _page(name: str) -> Any:

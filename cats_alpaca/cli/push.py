@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -65,7 +68,7 @@ def _push(repo_id: str, dry_run: bool, yes: bool, sample: bool, token: str | Non
 
     _quiet_bars()
     if dry_run:
-        what = {name: options[name] for name in ("folder", "revision", "tag", "delete_script", "timeout")}
+        what = {name: options[name] for name in ("folder", "private", "revision", "tag", "delete_script", "timeout")}
         _show_plan(hub.plan_push(repo_id, token=token, **what))
         return
     done = hub.push_to_hub(
@@ -73,7 +76,7 @@ def _push(repo_id: str, dry_run: bool, yes: bool, sample: bool, token: str | Non
         token=token,
         sample=sample,
         confirm=lambda plan: _confirm(plan, yes),
-        notice=lambda sentence: click.echo(_without(sentence, token), err=True),
+        notice=lambda sentence: _say(_without(sentence, token)),
         **options,
     )
     if done is None:
@@ -98,8 +101,30 @@ def _without(text: str, token: str | None) -> str:
     return text
 
 
+@contextmanager
+def _read_or_not() -> Iterator[None]:
+    """Go on when nobody reads the output any more, as with `| head`: that does not decide what is published.
+
+    What follows goes to stderr.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        _say("nobody reads the output any more; the push goes on, and its end is told here")
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+
+def _say(sentence: str) -> None:
+    """Write to stderr, as long as somebody reads it."""
+    try:
+        click.echo(sentence, err=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
 def _confirm(plan: Plan, yes: bool) -> bool:
-    _show_plan(plan)
+    with _read_or_not():
+        _show_plan(plan)
     return yes or plan.is_empty or click.confirm(f"Publish this to {plan.repo_id}?", err=True)
 
 
@@ -151,9 +176,12 @@ def _show_push(done: Push) -> None:
         counts = (
             f"{len(done.added)} added, {len(done.updated)} updated, {len(done.deleted)} deleted, {len(done.kept)} kept"
         )
-        click.echo(f"published: {counts}; loaded again from the Hub, and it is what was sent", err=True)
+        _say(f"published: {counts}; loaded again from the Hub, and it is what was sent")
     else:
-        click.echo("Nothing to do: the Hub holds this release already.", err=True)
+        _say("Nothing to do: the Hub holds this release already.")
     if done.tag:
-        click.echo(f"tag {done.tag} is on {done.commit[:7]}", err=True)
-    click.echo(done.pull_request or done.url)
+        _say(f"tag {done.tag} is on {done.commit[:7]}")
+    with _read_or_not():
+        click.echo(done.pull_request or done.url)
+        return
+    _say(done.pull_request or done.url)

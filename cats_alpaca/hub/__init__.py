@@ -1,68 +1,40 @@
 """A release folder becomes one guarded commit on the Hub.
 
 `local` says whether a release is fit to publish, `remote` what the Hub holds, `plan` what would change, `faults` what
-to do when the Hub or the network has trouble, `verify` whether the Hub serves what was sent. This room takes the steps
-in order. The repository shows the old state or the new one, never anything between, because there is one commit, made
-only if nobody else made one since the plan.
+to do when the Hub or the network has trouble, `commit` makes the one commit, and `verify` says whether the Hub serves
+what was sent. This room takes the steps in order. The repository shows the old state or the new one, never anything
+between, because there is one commit, made only if nobody else made one since the plan.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from operator import attrgetter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import HubError, ReleaseError
-from .faults import Patience, client_settings, explained, is_race, leave_out_xet, status_of
+from .commit import Commit, Push, url_of
+from .faults import Patience, client_settings, explained, status_of
 from .local import LocalFile, Release, read_release
-from .plan import Plan, StoryChanges, compare_stories, make_plan
-from .remote import Remote, check_names, check_rights, read_remote, usable_token
+from .plan import Plan, StoryChanges, check_target, make_plan, read_plan
+from .remote import Remote, check_names, check_rights, usable_token
 from .verify import LoadError, Stranger, differences
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitInfo, HfApi
+    from huggingface_hub import HfApi
 
 __all__ = ["Plan", "Push", "StoryChanges", "plan_push", "push_to_hub"]
 
-_RACES = 3
 _VERIFICATIONS = 3
-
-
-@dataclass(frozen=True)
-class Push:
-    """What a push did.
-
-    Attributes:
-        commit: the SHA of the commit that holds the release.
-        url: where to look at it.
-        committed: False when the Hub held all of it already.
-        added: paths that were new.
-        updated: paths that got other content.
-        deleted: paths that went.
-        kept: paths that the Hub held already, byte for byte.
-        tag: the tag that is on the commit.
-        pull_request: where to look at the pull request, if one was asked for.
-    """
-
-    commit: str
-    url: str
-    committed: bool
-    added: list[str]
-    updated: list[str]
-    deleted: list[str]
-    kept: list[str]
-    tag: str | None = None
-    pull_request: str | None = None
 
 
 def plan_push(
     repo_id: str,
     *,
     folder: str | Path | None = None,
+    private: bool = False,
     revision: str = "main",
     tag: str | None = None,
     delete_script: bool = False,
@@ -76,6 +48,7 @@ def plan_push(
     Args:
         repo_id: the repository, `owner/name`.
         folder: the release folder; None is the packaged release.
+        private: plan for a private repository.
         revision: the branch.
         tag: the tag that the commit would get; the card names it.
         delete_script: plan to remove a Python script of the repository's name.
@@ -104,7 +77,10 @@ def plan_push(
             unchecked.append(f"whether {repo_id} is there, if it is private")
             api = _api(None)
         try:
-            plan = _planned(api, release, repo_id, revision, tag, delete_script)
+            plan = read_plan(api, release, repo_id, revision, tag, delete_script)
+            # Without a token, what is not there may be private: that is said already.
+            if plan.remote.head or api.token:
+                check_target(plan, private, tag)
         except HubError:
             raise
         except Exception as error:
@@ -165,14 +141,14 @@ def push_to_hub(
         _check_loads(stranger, release, sample)
         notice(f"reading {repo_id}")
         patience.insist(lambda: check_rights(api, repo_id))
-        plan = patience.insist(lambda: _planned(api, release, repo_id, revision, tag, delete_script))
-        _check_target(plan, private, tag)
+        plan = patience.insist(lambda: read_plan(api, release, repo_id, revision, tag, delete_script))
+        check_target(plan, private, tag)
         if confirm and not confirm(plan):
             return None
         if plan.is_empty:
-            push = Push(str(plan.remote.head), _url(api, plan), False, [], [], [], plan.kept)
+            push = Push(str(plan.remote.head), url_of(api, plan, str(plan.remote.head)), False, [], [], [], plan.kept)
         else:
-            push, plan = _Commit(api, release, patience, private, create_pr, tag, delete_script, message).make(plan)
+            push, plan = Commit(api, release, patience, private, create_pr, tag, delete_script, message).make(plan)
         if push.committed or tag:
             # A tag says that all is well: also of a commit that was made by a push that ended before it looked.
             notice(f"loading {repo_id} at {push.commit[:7]}, as a stranger would")
@@ -204,152 +180,6 @@ def _check_loads(stranger: Stranger, release: Release, sample: bool) -> None:
         raise ReleaseError(str(error)) from None
     if wrong:
         raise ReleaseError(f"{release.folder} loads as something else than its files hold: {'; '.join(wrong)}")
-
-
-def _planned(api: HfApi, release: Release, repo_id: str, revision: str, tag: str | None, delete_script: bool) -> Plan:
-    remote = read_remote(api, repo_id, revision)
-    plan = make_plan(release, remote, repo_id, revision, tag=tag, delete_script=delete_script)
-    return replace(plan, stories=compare_stories(api, release, remote, repo_id))
-
-
-def _check_target(plan: Plan, private: bool, tag: str | None) -> None:
-    """Refuse what would turn out to be wrong only after the commit."""
-    if private and plan.remote.private is False:
-        raise HubError(f"{plan.repo_id} is public; make it private at the Hub first, or leave --private out")
-    if plan.remote.head is None and plan.revision != "main":
-        raise HubError(f"{plan.repo_id} is not there yet, so it has no branch {plan.revision}; push to main first")
-    there = plan.remote.tags.get(tag) if tag else None
-    if there and not (plan.is_empty and there == plan.remote.head):
-        raise HubError(
-            f"The tag {tag} is on {there[:7]} already, which is another state; choose a new version. (Published tags "
-            f"should stay; hf repos tag delete {plan.repo_id} {tag} --repo-type dataset removes one)"
-        )
-
-
-@dataclass
-class _Commit:
-    """Makes one commit of a plan, and a new plan whenever the Hub's state may have changed."""
-
-    api: HfApi
-    release: Release
-    patience: Patience
-    private: bool
-    create_pr: bool
-    tag: str | None
-    delete_script: bool
-    message: str | None
-    races: int = 0
-
-    def make(self, first: Plan) -> tuple[Push, Plan]:
-        plan = first
-        while True:
-            try:
-                if plan.remote.head is None:
-                    plan = self._created(plan)
-                    continue
-                if plan.is_empty:
-                    # The commit was made, only its answer was lost.
-                    return self._done(first, str(plan.remote.head), None), plan
-                if self.create_pr and (proposed := self._proposed(plan)):
-                    return proposed, plan
-                info = self._send(plan)
-                return self._done(first, str(info.oid), info.pr_url), plan
-            except Exception as error:
-                self._survive(error, plan)
-                plan = self._again(plan)
-
-    def _created(self, plan: Plan) -> Plan:
-        """Make the repository, but not for a card that the Hub would refuse."""
-        self.api._validate_yaml(plan.card, repo_type="dataset")
-        # Not False, but None: an organization may have it that its repositories are private.
-        self.api.create_repo(plan.repo_id, repo_type="dataset", private=self.private or None, exist_ok=True)
-        plan = self._again(plan)
-        if plan.remote.head is None:
-            raise ConnectionError(f"{plan.repo_id} was made, or is there, but this token cannot see it")
-        _check_target(plan, self.private, self.tag)
-        return plan
-
-    def _again(self, plan: Plan) -> Plan:
-        return self.patience.insist(
-            lambda: _planned(self.api, self.release, plan.repo_id, plan.revision, self.tag, self.delete_script)
-        )
-
-    def _proposed(self, plan: Plan) -> Push | None:
-        """Find an open pull request that proposes just this: an answer may have been lost."""
-        pulls = self.api.get_repo_discussions(
-            plan.repo_id, repo_type="dataset", discussion_type="pull_request", discussion_status="open"
-        )
-        for pull in pulls:
-            try:
-                remote = read_remote(self.api, plan.repo_id, f"refs/pr/{pull.num}")
-                same = make_plan(
-                    self.release, remote, plan.repo_id, plan.revision, delete_script=self.delete_script
-                ).is_empty
-            except HubError:
-                continue  # somebody's, and nothing like this
-            if same:
-                return self._done(plan, str(remote.head), pull.url)
-        return None
-
-    def _send(self, plan: Plan) -> CommitInfo:
-        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
-        with ThreadPoolExecutor() as pool:
-            # All processors hash; the client would use one for each file in turn, and do it again at every attempt.
-            list(pool.map(attrgetter("sha256"), plan.send))
-        operations: list[CommitOperationAdd | CommitOperationDelete] = [
-            CommitOperationDelete(path_in_repo=path) for path in plan.deleted
-        ]
-        for file in plan.send:
-            operation = CommitOperationAdd(path_in_repo=file.path, path_or_fileobj=file.content)
-            operation.upload_info.sha256 = bytes.fromhex(file.sha256)
-            operations.append(operation)
-        return self.api.create_commit(
-            plan.repo_id,
-            operations,
-            commit_message=self.message or _message(self.release),
-            repo_type="dataset",
-            revision=plan.revision,
-            create_pr=self.create_pr,
-            parent_commit=plan.remote.head,
-        )
-
-    def _survive(self, error: Exception, plan: Plan) -> None:
-        if leave_out_xet(error):
-            self.patience.notice("the Hub's Xet storage cannot be reached: sending by plain HTTP instead")
-            return
-        if not is_race(error):
-            self.patience.wait(error)
-            return
-        self.races += 1
-        if self.races == _RACES:
-            raise HubError(
-                f"Somebody else committed to {plan.repo_id} {_RACES} times while this push was made; nothing was "
-                "published. Wait till they are done and run it again"
-            ) from error
-        self.patience.notice("somebody else committed meanwhile: reading and planning again")
-
-    def _done(self, plan: Plan, commit: str, pull_request: str | None) -> Push:
-        return Push(
-            commit=commit,
-            url=f"{self.api.endpoint}/datasets/{plan.repo_id}/commit/{commit}",
-            committed=True,
-            added=plan.added,
-            updated=plan.updated,
-            deleted=plan.deleted,
-            kept=plan.kept,
-            pull_request=pull_request,
-        )
-
-
-def _url(api: HfApi, plan: Plan) -> str:
-    return f"{api.endpoint}/datasets/{plan.repo_id}/commit/{plan.remote.head}"
-
-
-def _message(release: Release) -> str:
-    rows = next(iter(release.facts.values()))
-    splits = ", ".join(f"{facts.rows:,} {split}" for split, facts in rows.items())
-    return f"Publish {sum(facts.rows for facts in rows.values()):,} stories ({splits})"
 
 
 def _check_published(

@@ -7,9 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import HubError
+
+if TYPE_CHECKING:
+    from httpx2 import Response
 
 _ATTEMPTS = 5
 _LONGEST_WAIT = 300.0
@@ -51,8 +54,20 @@ def is_transient(error: BaseException) -> bool:
 
 
 def wait_asked_for(error: BaseException) -> float | None:
-    """Read how many seconds the Hub asks to wait, from `Retry-After`: a number, or a date."""
-    value = getattr(getattr(error, "response", None), "headers", {}).get("Retry-After")
+    """Read how many seconds the Hub asks to wait, in its answer or in that which the client wrapped."""
+    answers = (getattr(one, "response", None) for one in (error, error.__cause__))
+    asked = (seconds_asked(answer) for answer in answers if answer is not None)
+    return next((seconds for seconds in asked if seconds is not None), None)
+
+
+def seconds_asked(response: Response) -> float | None:
+    """Read it from `RateLimit`, when nothing is left of what that allows, or `Retry-After`, a number or a date."""
+    from huggingface_hub.utils._http import parse_ratelimit_headers
+
+    limit = parse_ratelimit_headers(response.headers)
+    if response.status_code == 429 and limit and limit.remaining == 0:
+        return float(limit.reset_in_seconds)
+    value = response.headers.get("Retry-After")
     if value is None:
         return None
     try:
@@ -140,9 +155,19 @@ def _first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def _refuse_long_wait(response: Response) -> None:
+    from huggingface_hub.utils._http import hf_raise_for_status
+
+    if response.is_error and (seconds_asked(response) or 0) > _LONGEST_WAIT:
+        response.read()
+        hf_raise_for_status(response)
+
+
 @contextmanager
 def client_settings(timeout: float) -> Iterator[None]:
     """Make the client give up on a request that is silent for so many seconds; it would wait for ever.
+
+    And on one that it is asked to make again in more than five minutes: it would sleep till then, be it a day.
 
     What is changed in the client meanwhile is undone at the end: the program around us may use it too.
     """
@@ -154,6 +179,7 @@ def client_settings(timeout: float) -> Iterator[None]:
     def make_client() -> object:
         client = usual()
         client.timeout = timeout
+        client.event_hooks["response"].append(_refuse_long_wait)
         return client
 
     set_client_factory(make_client)  # type: ignore[arg-type]

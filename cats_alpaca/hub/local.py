@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from ..card import MARK, SplitFacts, pictures, read_facts, without
+from ..card import MARK, SplitFacts, foreign_configs, pictures, read_facts, without
 from ..errors import ReleaseError
 from ..formats import SCHEMAS
 
@@ -158,8 +158,11 @@ def _faults_of_files(release: Release) -> list[str]:
     faults = []
     if len(release.files) + 1 > MOST_FILES:
         faults.append(f"it has {len(release.files) + 1} files, and {MOST_FILES} are the most; build with larger shards")
-    named = set()
-    for config in metadata(release.card).get("configs") or []:
+    named, values = set(), metadata(release.card)
+    foreign = foreign_configs(values)
+    for config in values.get("configs") or []:
+        if config.get("config_name") in foreign:
+            continue  # its files are at the Hub, where the plan looks for them
         for data in config["data_files"]:
             files = {file.relative_to(release.folder).as_posix() for file in release.folder.glob(data["path"])}
             if not files:
@@ -173,7 +176,9 @@ def _faults_of_files(release: Release) -> list[str]:
 
 def _faults_of_numbers(release: Release) -> list[str]:
     """Compare what the card's YAML says with what the Parquet footers say."""
-    said = {info["config_name"]: info for info in metadata(release.card).get("dataset_info") or []}
+    values = metadata(release.card)
+    infos = {info["config_name"]: info for info in values.get("dataset_info") or []}
+    said = {config: info for config, info in infos.items() if config not in foreign_configs(values)}
     faults = [f"README.md has no numbers of {config}" for config in release.facts.keys() - said.keys()]
     for config, info in said.items():
         splits = release.facts.get(config, {})

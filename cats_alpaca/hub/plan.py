@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from .. import card
 from ..errors import HubError, ReleaseError
 from .local import LocalFile, Release, is_managed, metadata
-from .remote import Remote, download
+from .remote import Remote, download, read_remote
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -112,8 +112,30 @@ def make_plan(
         kept=sorted(kept),
         card=text,
         card_diff=list(_diff(remote.card, text)) if remote.card else [],
-        rows=_rows(metadata(remote.card or ""), release),
+        rows=_rows(_published_rows(metadata(remote.card or "")), _published_rows(metadata(text)) | _rows_of(release)),
     )
+
+
+def read_plan(api: HfApi, release: Release, repo_id: str, revision: str, tag: str | None, delete_script: bool) -> Plan:
+    """Read what the Hub holds now, and compare the release with it."""
+    remote = read_remote(api, repo_id, revision)
+    _refuse_homeless(release, remote, repo_id)
+    plan = make_plan(release, remote, repo_id, revision, tag=tag, delete_script=delete_script)
+    return replace(plan, stories=compare_stories(api, release, remote, repo_id))
+
+
+def check_target(plan: Plan, private: bool, tag: str | None) -> None:
+    """Refuse what would turn out to be wrong only after the commit."""
+    if private and plan.remote.private is False:
+        raise HubError(f"{plan.repo_id} is public; make it private at the Hub first, or leave --private out")
+    if plan.remote.head is None and plan.revision != "main":
+        raise HubError(f"{plan.repo_id} is not there yet, so it has no branch {plan.revision}; push to main first")
+    there = plan.remote.tags.get(tag) if tag else None
+    if there and not (plan.is_empty and there == plan.remote.head):
+        raise HubError(
+            f"The tag {tag} is on {there[:7]} already, which is another state; choose a new version. (Published tags "
+            f"should stay; hf repos tag delete {plan.repo_id} {tag} --repo-type dataset removes one)"
+        )
 
 
 def _refuse_foreign(release: Release, remote: Remote, repo_id: str) -> None:
@@ -128,6 +150,17 @@ def _refuse_foreign(release: Release, remote: Remote, repo_id: str) -> None:
                 f"{repo_id} holds {path}, which no push of this program put there; remove it at the Hub if it may go, "
                 "or push to another repository"
             )
+
+
+def _refuse_homeless(release: Release, remote: Remote, repo_id: str) -> None:
+    """Refuse a config that somebody wrote into the card here, and whose files no push sends."""
+    for config, patterns in card.foreign_configs(metadata(release.card)).items():
+        for pattern in patterns:
+            if "://" not in pattern and not any(map(card.globbed(pattern).fullmatch, remote.files)):
+                raise HubError(
+                    f"README.md names the config {config}, and {repo_id} has no {pattern}, nor does a push send it; "
+                    "put it there first, or take the config out of README.md"
+                )
 
 
 def _card(release: Release, remote: Remote, repo_id: str, tag: str | None) -> str:
@@ -149,9 +182,13 @@ def _diff(before: str, after: str) -> Iterator[str]:
     yield from lines
 
 
-def _rows(published: dict[str, Any], release: Release) -> dict[str, dict[str, tuple[int | None, int | None]]]:
-    before = _published_rows(published)
-    after = {config: {split: facts.rows for split, facts in splits.items()} for config, splits in release.facts.items()}
+def _rows_of(release: Release) -> dict[str, dict[str, int]]:
+    return {config: {split: facts.rows for split, facts in splits.items()} for config, splits in release.facts.items()}
+
+
+def _rows(
+    before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]
+) -> dict[str, dict[str, tuple[int | None, int | None]]]:
     return {
         config: {
             split: (before.get(config, {}).get(split), after.get(config, {}).get(split))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import HubError
@@ -178,9 +176,18 @@ def _card(api: HfApi, repo_id: str, head: str, listed: RemoteFile) -> str:
 
 
 def download(api: HfApi, repo_id: str, head: str, listed: RemoteFile) -> bytes:
-    """Fetch a file from the Hub, never from a cache, and see that it is what the Hub lists: the client does not."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(api.hf_hub_download(repo_id, listed.path, repo_type="dataset", revision=head, local_dir=folder))
-        if not listed.holds(LocalFile(listed.path, file)):
-            raise ConnectionError(f"{listed.path} arrived damaged")
-        return file.read_bytes()
+    """Fetch a file from the Hub, and see that it is what the Hub lists: the client does not.
+
+    It goes through no cache and no folder, so that a push that is killed leaves none.
+    """
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils._headers import build_hf_headers
+    from huggingface_hub.utils._http import hf_raise_for_status, http_backoff
+
+    url = hf_hub_url(repo_id, listed.path, repo_type="dataset", revision=head, endpoint=api.endpoint)
+    answer = http_backoff("GET", url, headers=build_hf_headers(token=api.token))
+    hf_raise_for_status(answer)
+    content: bytes = answer.content
+    if not listed.holds(LocalFile(listed.path, content)):
+        raise ConnectionError(f"{listed.path} arrived damaged")
+    return content

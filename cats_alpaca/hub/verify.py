@@ -14,6 +14,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -106,7 +108,8 @@ def _first_shards(release: Release) -> list[LocalFile]:
 class Stranger:
     """A process with empty caches that loads what it is told and says what it found.
 
-    It is used for one folder or commit, or for a folder and then a commit, which no cache takes for the same.
+    It is used for one folder or commit, or for a folder and then a commit, which no cache takes for the same. When this
+    process is killed, that one removes its home and ends.
     """
 
     def __init__(self, token: str | None = None) -> None:
@@ -142,6 +145,8 @@ class Stranger:
             env=environment,
             # Elsewhere, a folder of the repository's name or a `datasets.py` would be taken for what is meant.
             cwd=self._home.name,
+            # A signal to all of a terminal's processes, such as Ctrl-C, is not for this one: it has to clear up.
+            start_new_session=True,
             text=True,
             encoding="utf-8",
         )
@@ -175,21 +180,36 @@ def _python_path() -> str:
 def _main() -> None:
     """Be the stranger: one job a line comes in, one answer a line goes out."""
     answers, sys.stdout = sys.stdout, sys.stderr
+    jobs: SimpleQueue[str] = SimpleQueue()
+    # No daemon: when an answer finds nobody to read it, Python waits for this one before it ends.
+    Thread(target=_take, args=(jobs,)).start()
 
-    for line in sys.stdin:
-        answers.write(json.dumps(_answer(json.loads(line))) + "\n")
+    while True:
+        answers.write(json.dumps(_answer(json.loads(jobs.get()))) + "\n")
         answers.flush()
 
 
+def _take(jobs: SimpleQueue[str]) -> None:
+    """Take in jobs; when whoever sends them is gone, turn into a process that only removes the home.
+
+    Whatever is being loaded ends with that, and puts no file there any more.
+    """
+    for line in sys.stdin:
+        jobs.put(line)
+    remove = "import shutil, sys; shutil.rmtree(sys.argv[1], ignore_errors=True)"
+    os.execv(sys.executable, [sys.executable, "-IS", "-c", remove, os.environ["HF_HOME"]])  # noqa: S606
+
+
 def _answer(job: dict[str, Any]) -> dict[str, Any]:
-    from .faults import client_settings
+    from .faults import client_settings, explained, wait_asked_for
 
     try:
         with client_settings(job["timeout"]):
             splits = {config: _splits(job, config, meant) for config, meant in job["splits"].items()}
             return {"splits": splits, "files": _files(job)}
     except Exception as error:
-        return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
+        said = str(explained(error)) if wait_asked_for(error) else f"{type(error).__name__}: {error}"
+        return {"error": " ".join(said.split())[:500]}
 
 
 def _files(job: dict[str, Any]) -> dict[str, str]:
