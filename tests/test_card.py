@@ -509,12 +509,15 @@ def test_card_options_are_for_ones_own_stories(run: Run) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("licence: mit\n", "card.yaml: there is no field 'licence'; known are title, license, "),
+        ("licence: mit\n", "card.yaml:1: there is no field 'licence'; known are title, license, "),
         ("title: [a]\n", "'title' must be a text, got ['a']"),
         ("title: |\n  a\n  b\n", "'title' must be one line"),
         ("language: no\ntags: [7]\n", "'tags' must be a list of texts, got 7"),
         ("authors: [A and B]\n", "'authors' cannot hold 'A and B'"),
-        ("made: {path: x}\n", "'made' must be a text or {file: NAME}"),
+        ("# mine\nmade: {path: x}\n", "card.yaml:2: 'made' must be a text or {file: NAME}"),
+        ("title: a\nmade: {file: HOW.md}\n", "card.yaml:2: 'made' names the file "),
+        ("made: {file: HOW.md}\n", "HOW.md, but it cannot be read (No such file or directory); put it there, or"),
+        ("made: {file: .}\n", ", but it cannot be read (Is a directory); put it there"),
         ("made: '<!-- cats-alpaca:end made -->'\n", "reword it"),
         ("- a\n", "it must hold fields, such as 'title: My stories'"),
         ("a: [\n", "this is no YAML or JSON"),
@@ -528,6 +531,14 @@ def test_a_wrong_card_config_is_refused_with_the_reason(
     assert done.returncode == 1
     assert says in done.stderr
     assert not (tmp_path / "cwd" / "towers").exists()
+
+
+def test_a_card_config_that_is_not_there_is_named(run: Run, write: Write) -> None:
+    done = run("build", "--train", write(FOREIGN), "--out", "towers", "--card-config", "no.yaml")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "Error: no.yaml: it cannot be read (No such file or directory); name another --card-config"
+    )
 
 
 # Without the extra

@@ -71,13 +71,32 @@ def read_fields(file: str | Path) -> Fields:
     Raises:
         ReleaseError: when the file cannot be read, holds an unknown field, or a value of the wrong kind.
     """
+    found, lines = _parsed(Path(file))
+    fields: Fields = {}
+    for name, value in found.items():
+        where = f"{file}:{lines[name]}" if name in lines else str(file)
+        fields |= checked({str(name): _from_file(Path(file), name, value, where)}, where)
+    return fields
+
+
+def _parsed(file: Path) -> tuple[dict[object, object], dict[object, int]]:
+    """Read a mapping from a YAML or JSON file, and the line on which each of its keys stands."""
+    text = _text_of(file, f"{file}:", "name another --card-config")
     try:
-        found = yaml.safe_load(Path(file).read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeError) as error:
+        found, node = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
+    except yaml.YAMLError as error:
         raise ReleaseError(f"{file}: this is no YAML or JSON ({error}); mend it") from error
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or not isinstance(node, yaml.MappingNode):
         raise ReleaseError(f"{file}: it must hold fields, such as 'title: My stories'; known are {', '.join(KNOWN)}")
-    return checked({name: _from_file(Path(file), name, value) for name, value in found.items()}, str(file))
+    return found, {key.value: key.start_mark.line + 1 for key, _ in node.value}
+
+
+def _text_of(file: Path, what: str, instead: str) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise ReleaseError(f"{what} it cannot be read ({reason}); {instead}") from error
 
 
 def checked(fields: Mapping[str, object], where: str = "the card's fields") -> Fields:
@@ -122,12 +141,13 @@ def told_by(card: str) -> Fields:
 _AUTHORS = re.compile(r"^ *author = \{(.*)\}", re.MULTILINE)
 
 
-def _from_file(config: Path, name: object, value: object) -> object:
+def _from_file(config: Path, name: object, value: object, where: str) -> object:
     if name not in PROSE or not isinstance(value, dict):
         return value
     if list(value) != ["file"]:
-        raise ReleaseError(f"{config}: {name!r} must be a text or {{file: NAME}}, got {value!r}")
-    return (config.parent / str(value["file"])).read_text("utf-8")
+        raise ReleaseError(f"{where}: {name!r} must be a text or {{file: NAME}}, got {value!r}")
+    file = config.parent / str(value["file"])
+    return _text_of(file, f"{where}: {name!r} names the file {file}, but", "put it there, or write the text itself")
 
 
 def _as_list(name: str, value: object, where: str) -> list[str]:
