@@ -168,7 +168,9 @@ def recipes_section(at: Address, splits: Mapping[str, int]) -> str:
     }
     languages = {"py": "python", "sh": "sh", "yaml": "yaml"}
     unseen = any(recipe.seen for recipe in recipes.RECIPES.values())
-    return _fill("recipes.md", recipes=recipes.RECIPES, texts=texts, languages=languages, only_seen=unseen)
+    return _fill(
+        "recipes.md", recipes=recipes.RECIPES, texts=texts, languages=languages, only_seen=unseen, test="test" in splits
+    )
 
 
 def _guide(rows: int, tokens: Tokens | None, test: bool) -> str:
@@ -201,7 +203,7 @@ def cite_section(at: Address, fields: Fields) -> str:
     >>> print(cite_section(Address("me/mine", hub=True), {"title": "My A_B", "authors": ["Ann Lee", "{The B Group}"]}))
     ## Who made it, and how to cite it
     <BLANKLINE>
-    By Ann Lee, The B Group.
+    Ann Lee, The B Group.
     Questions and corrections: the [Community tab](https://huggingface.co/datasets/me/mine/discussions).
     <BLANKLINE>
     ```bibtex

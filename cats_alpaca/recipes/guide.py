@@ -85,7 +85,7 @@ def render(rows: int, tokens: Mapping[str, tuple[int, int, int]], test: bool = T
 
 Paper: [QLoRA](https://arxiv.org/abs/2305.14314). What no source stands beside is only our advice.
 
-{_lines(["setting", "value", "why"], _settings(rows, tokens, test))}
+{_listed(_settings(rows, tokens, test))}
 
 Memory for one row of {length:,} tokens, in GB, computed, not measured:
 
@@ -114,9 +114,9 @@ def _settings(rows: int, tokens: Mapping[str, tuple[int, int, int]], test: bool)
     return [
         ["base weights", "NF4, double quantization, computed in bfloat16", "QLoRA, section 3"],
         ["target modules", "all linear layers", 'QLoRA, section 4; in PEFT `all-linear`'],
-        ["rank", f"{RANK}", "QLoRA, appendix A: with LoRA on all layers the rank hardly matters (the paper took 64)"],
-        ["alpha", f"{ALPHA}", "torchtune's QLoRA configs: twice the rank (the paper took 16)"],
-        ["dropout", "0.05", "our advice (the paper took 0.1 up to 13B)"],
+        ["rank", f"{RANK}", "QLoRA, appendix A: with LoRA on all layers the rank hardly matters; the paper took 64"],
+        ["alpha", f"{ALPHA}", "torchtune's QLoRA configs: twice the rank; the paper took 16"],
+        ["dropout", "0.05", "our advice; the paper took 0.1 up to 13B"],
         ["learning rate", f"{RATE}", "QLoRA, appendix B, for 7B and 13B; constant there, our advice: cosine"],
         ["batch", f"1 row, accumulated {BATCH} times", f"QLoRA, appendix B: {BATCH}; one row at a time saves memory"],
         ["epochs", f"{EPOCHS}", f"Stanford Alpaca; here {steps:,} steps on {rows:,} rows{stop}"],
@@ -144,6 +144,10 @@ def _table(tokens: int) -> str:
     parts = [memory(shape, tokens=tokens) for shape in SHAPES.values()]
     found = [[name, *(f"{sizes[name]:.1f}" for sizes in parts)] for name in parts[0]]
     return _lines(["", *SHAPES], [*found, ["**sum**", *(f"**{sum(sizes.values()):.1f}**" for sizes in parts)]])
+
+
+def _listed(settings: list[list[str]]) -> str:
+    return "\n".join(f"- **{name}: {value}** ({why})" for name, value, why in settings)
 
 
 def _lines(head: list[str], rows: list[list[str]]) -> str:
