@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -407,7 +408,8 @@ def test_the_code_of_a_foreign_card_runs_where_its_folder_lies(foreign: Path) ->
 def test_an_addressed_card_names_the_repository_in_all_code(revision: str | None, pin: str, at: str) -> None:
     card = addressed(CARD, "me/neko", revision)
     first, second, *others = code_blocks(card, "load")
-    assert f'load_dataset("me/neko", "alpaca", split="train"{pin})' in first
+    said = ast.unparse(ast.parse(first)).replace("'", '"')
+    assert f'load_dataset("me/neko", "alpaca", split="train"{pin})' in said
     assert f'load_dataset("me/neko", "chat", split="train"{pin}, streaming=True)' in second
     files = [
         f"hf://datasets/me/neko{at}/data/{end}"

@@ -144,7 +144,7 @@ def addressed(text: str, repo_id: str, revision: str | None = None) -> str:
 def load_section(at: Address, splits: list[str], files: int) -> str:
     """Write how to load the rows.
 
-    >>> 'load_dataset("me/mine", "alpaca", split="train", revision="v1")' in load_section(
+    >>> '    "me/mine",\\n    "alpaca",\\n    split="train",\\n    revision="v1",\\n' in load_section(
     ...     Address("me/mine", hub=True, revision="v1"), ["train"], 1
     ... )
     True
