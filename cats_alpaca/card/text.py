@@ -142,9 +142,9 @@ def addressed(text: str, repo_id: str, revision: str | None = None) -> str:
 
 
 def load_section(at: Address, splits: list[str], files: int) -> str:
-    """Write how to load the rows.
+    r"""Write how to load the rows.
 
-    >>> '    "me/mine",\\n    "alpaca",\\n    split="train",\\n    revision="v1",\\n' in load_section(
+    >>> '    "me/mine",\n    "alpaca",\n    split="train",\n    revision="v1",\n' in load_section(
     ...     Address("me/mine", hub=True, revision="v1"), ["train"], 1
     ... )
     True
@@ -155,7 +155,7 @@ def load_section(at: Address, splits: list[str], files: int) -> str:
 def recipes_section(at: Address, splits: Mapping[str, int]) -> str:
     """Write which trainer takes which config, and the whole recipe of each.
 
-    >>> "| Axolotl | `alpaca` |" in recipes_section(Address("mine"), {"train": 7})
+    >>> "- **Axolotl** (`alpaca`): " in recipes_section(Address("mine"), {"train": 7})
     True
 
     Args:
