@@ -118,6 +118,9 @@ def read_line(text: str, keys: Keys, extras: bool) -> Record:
         if key in found and key in keys:
             _bad("duplicate-key", f"the key {key!r} stands twice; keep one")
         found[key] = value
+    if keys.question not in found and found.keys() >= {"instruction", "output"}:
+        reason = "but 'instruction' and 'output', as Alpaca has them; read them with --from alpaca"
+        _bad("missing-key", f"there is no key {keys.question!r}, {reason}")
     record = {"question": _required(found, keys.question), "answer": _required(found, keys.answer)}
     context = found.get(keys.context)
     if context is not None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from . import card, recipes
+from . import __version__, card, recipes
 from .card import Fields, SplitFacts, pictures, read_facts, shards, tokens
 from .card.fields import PACKAGED as PACKAGED_FIELDS
 from .card.numbers import count
@@ -251,7 +251,8 @@ def _stale_card(out: Path, facts: Facts, told: Fields) -> Iterator[str]:
 def _told(out: Path, train: object, fields: Mapping[str, object] | None) -> Fields:
     """Give what the card says that no program can know: the packaged fields; or the card's own, and those added."""
     found = _our_card(out)
-    before = card.read_fields(PACKAGED_FIELDS) if train is None else card.told_by(found) if found else {}
+    packaged = {"version": __version__, **card.read_fields(PACKAGED_FIELDS)} if train is None else {}
+    before = packaged or (card.told_by(found) if found else {})
     return {**before, **card.checked(fields or {})}
 
 

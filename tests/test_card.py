@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -19,11 +20,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from support import CHECKOUT, Run, Write, code_blocks
 
-from cats_alpaca import ReleaseError, build, check_release
+import cats_alpaca
+from cats_alpaca import ReleaseError, build, check_release, feedback
 from cats_alpaca.card import MARK, addressed, fields, merge, merging, pictures, read_fields, tokens, told_by
 from cats_alpaca.card.keys import foreign_configs, merge_keys
 from cats_alpaca.card.numbers import Lengths
+from cats_alpaca.card.text import Address, cite_section
 from cats_alpaca.formats import CONFIGS
+from cats_alpaca.recipes import RECIPES
 
 PACKAGED = CHECKOUT / "cats_alpaca"
 CARD = (PACKAGED / "README.md").read_text("utf-8")
@@ -60,6 +64,11 @@ def table(text: str) -> list[list[str]]:
     return [row for row in rows if not set("".join(row)) <= set("-: ")]
 
 
+def in_bytes(size: str) -> float:
+    number, unit = size.split()
+    return float(number) * {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}[unit]
+
+
 def visible(card: str) -> str:
     return re.sub(r"<!--.*?-->", "", card, flags=re.DOTALL)
 
@@ -92,12 +101,22 @@ def test_the_glance_says_what_the_files_hold() -> None:
 
 
 def test_the_table_of_configs_says_what_the_files_hold() -> None:
-    sizes = [[cell.replace(",", "") for cell in row] for row in table(section("configs"))[6:]]
-    for config, (name, train, test, memory, disk) in zip(CONFIGS, sizes, strict=True):
+    sizes = table(section("configs"))[-len(CONFIGS) :]
+    for config, (name, rows, disk_and_memory) in zip(CONFIGS, sizes, strict=True):
         files = list((PACKAGED / "data" / config).glob("*.parquet"))
-        assert (name, int(train), int(test)) == (config, len(ROWS[config]["train"]), len(ROWS[config]["test"]))
-        assert int(memory) == sum(pq.read_metadata(file).row_group(0).total_byte_size for file in files)
-        assert int(disk) == sum(file.stat().st_size for file in files)
+        assert (name, rows) == (config, f"{len(ROWS[config]['train'])} + {len(ROWS[config]['test'])}")
+        memory = sum(pq.read_metadata(file).row_group(0).total_byte_size for file in files)
+        said = [in_bytes(size) for size in disk_and_memory.split(" / ")]
+        assert said == pytest.approx([sum(file.stat().st_size for file in files), memory], rel=0.005)
+
+
+def test_every_trainer_has_its_config_right_after_loading() -> None:
+    head, *rows = table(section("configs"))
+    assert head == ["trainer", "config"]
+    assert rows[: len(RECIPES)] == [[recipe.title, recipe.config] for recipe in RECIPES.values()]
+    keys = [block.key for block in merging.parse(CARD).blocks if block.section]
+    assert keys[keys.index("load") + 1] == "configs"
+    assert keys.index("limits") < keys.index("made") < keys.index("recipes") < keys.index("numbers")
 
 
 def test_experiences_are_counted() -> None:
@@ -110,9 +129,8 @@ def test_lengths_in_characters_are_those_of_the_texts() -> None:
     assert [row[0] for row in rows] == ["question", "context", "answer"]
     for name, *found in rows:
         lengths = [len(story[name]) for story in STORIES if story[name]]
-        assert [int(cell.replace(",", "")) for cell in found] == [
-            len(lengths), min(lengths), rank(lengths, 50), rank(lengths, 95), max(lengths)
-        ]  # fmt: skip
+        half, most = rank(lengths, 50), rank(lengths, 95)
+        assert found == [f"{half:,}", f"{most:,}", f"{min(lengths):,} – {max(lengths):,}"]
 
 
 def test_topics_and_their_contexts_are_counted() -> None:
@@ -140,10 +158,17 @@ def test_tokens_are_counted_over_all_rows() -> None:
     assert [row[0] for row in rows] == list(tokens.TOKENIZERS)
     assert f"All {len(STORIES)} rows" in section("tokens")
     texts = [row["prompt"] + row["completion"] for rows in ROWS["prompt_completion"].values() for row in rows]
+    fitting = {
+        name: int(length.replace(",", ""))
+        for length, names in re.findall(r"^- \*\*([\d,]+)\*\*: (.*)$", section("tokens"), re.MULTILINE)
+        for name in names.split("; ")
+    }
+    assert sorted(fitting) == sorted(tokens.TOKENIZERS)
     for name, *found in rows:
         tokenizer = splintr.Tokenizer.from_pretrained(tokens.TOKENIZERS[name])
         lengths = [len(tokenizer.encode(text)) for text in texts]
-        half, most, longest, enough = (int(cell.replace(",", "")) for cell in found)
+        half, most, longest = (int(cell.replace(",", "")) for cell in found)
+        enough = fitting[name]
         assert (half, most, longest) == (rank(lengths, 50), rank(lengths, 95), max(lengths))
         assert max(lengths) + 2 <= enough < max(lengths) + 2 + 128
         assert tokenizer.decode(tokenizer.encode(texts[0])) == texts[0]
@@ -183,6 +208,31 @@ def test_prose_holds_no_number() -> None:
 def test_the_last_change_names_the_stories_there_are() -> None:
     ids = re.findall(r"neko-\d{4}", section("changes"))
     assert (min(ids), max(ids)) == (min(s["id"] for s in STORIES), max(s["id"] for s in STORIES))
+
+
+# Form
+
+
+@pytest.mark.parametrize("marked", ["<details>", "</details>", "</summary>"])
+def test_markdown_inside_details_is_set_off_by_blank_lines(marked: str) -> None:
+    lines = CARD.splitlines()
+    for at in [at for at, line in enumerate(lines) if line.endswith(marked)]:
+        assert not lines[at + 1] if marked != "<details>" else lines[at + 1].startswith("<summary>")
+        assert marked == "</summary>" or not lines[at - 1]
+    assert CARD.count("<details>") == CARD.count("</details>") == CARD.count("</summary>") > len(RECIPES)
+
+
+def test_names_of_options_are_set_as_code() -> None:
+    prose = re.sub(r"```.*?```", "", section("recipes") + section("guide"), flags=re.DOTALL)
+    assert re.findall(r"\w+_\w+|--\w+|<\|", re.sub(r"`[^`]*`", "", prose)) == []
+
+
+def test_links_inside_the_card_lead_to_a_heading() -> None:
+    heads = re.findall(r"^#+ (.*)$", CARD, re.MULTILINE)
+    places = {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}
+    links = re.findall(r"\]\(#(.*?)\)", CARD)
+    assert links
+    assert set(links) <= places
 
 
 # YAML
@@ -463,7 +513,8 @@ def test_the_code_of_a_foreign_card_runs_where_its_folder_lies(foreign: Path) ->
 def test_an_addressed_card_names_the_repository_in_all_code(revision: str | None, pin: str, at: str) -> None:
     card = addressed(CARD, "me/neko", revision)
     first, second, *others = code_blocks(card, "load")
-    assert f'load_dataset("me/neko", "alpaca", split="train"{pin})' in first
+    said = ast.unparse(ast.parse(first)).replace("'", '"')
+    assert f'load_dataset("me/neko", "alpaca", split="train"{pin})' in said
     assert f'load_dataset("me/neko", "chat", split="train"{pin}, streaming=True)' in second
     files = [
         f"hf://datasets/me/neko{at}/data/{end}"
@@ -614,12 +665,15 @@ def test_card_options_are_for_ones_own_stories(run: Run) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("licence: mit\n", "card.yaml: there is no field 'licence'; known are title, license, "),
+        ("licence: mit\n", "card.yaml:1: there is no field 'licence'; known are title, license, "),
         ("title: [a]\n", "'title' must be a text, got ['a']"),
         ("title: |\n  a\n  b\n", "'title' must be one line"),
         ("language: no\ntags: [7]\n", "'tags' must be a list of texts, got 7"),
         ("authors: [A and B]\n", "'authors' cannot hold 'A and B'"),
-        ("made: {path: x}\n", "'made' must be a text or {file: NAME}"),
+        ("# mine\nmade: {path: x}\n", "card.yaml:2: 'made' must be a text or {file: NAME}"),
+        ("title: a\nmade: {file: HOW.md}\n", "card.yaml:2: 'made' names the file "),
+        ("made: {file: HOW.md}\n", "HOW.md, but it cannot be read (No such file or directory); put it there, or"),
+        ("made: {file: .}\n", ", but it cannot be read (Is a directory); put it there"),
         ("made: '<!-- cats-alpaca:end made -->'\n", "reword it"),
         ("- a\n", "it must hold fields, such as 'title: My stories'"),
         ("a: [\n", "this is no YAML or JSON"),
@@ -633,6 +687,120 @@ def test_a_wrong_card_config_is_refused_with_the_reason(
     assert done.returncode == 1
     assert says in done.stderr
     assert not (tmp_path / "cwd" / "towers").exists()
+
+
+def test_a_card_config_that_is_not_there_is_named(run: Run, write: Write) -> None:
+    done = run("build", "--train", write(FOREIGN), "--out", "towers", "--card-config", "no.yaml")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "Error: no.yaml: it cannot be read (No such file or directory); name another --card-config"
+    )
+
+
+def test_what_is_cited_is_read_back_and_braced_where_it_is_a_group(run: Run, write: Write, tmp_path: Path) -> None:
+    config = tmp_path / "card.yaml"
+    config.write_text(
+        'authors: ["{A_B & Co. of Oslo}", Ann Lee]\nyear: "2025"\nversion: 1.0_b\n'
+        "title: 50% of {Towers}\ncontact: Write to ann@example.org.\n",
+        "utf-8",
+    )
+    source = write(FOREIGN)
+    run("build", "--train", source, "--out", "towers", "--card-config", str(config))
+    card = (tmp_path / "cwd" / "towers" / "README.md").read_text("utf-8")
+    bibtex = section("cite", card).partition("```bibtex\n")[2]
+    assert "  title = {{50\\% of \\{Towers\\}}},\n" in bibtex
+    assert "  author = {{A\\_B \\& Co. of Oslo} and Ann Lee},\n  year = {2025},\n  version = {1.0\\_b},\n}" in bibtex
+    assert "A\\_B & Co. of Oslo, Ann Lee, 2025; version 1.0\\_b." in section("cite", card)
+    assert section("contact", card) == "## Contact\n\nWrite to ann@example.org."
+    told = {"authors": ["{A_B & Co. of Oslo}", "Ann Lee"], "year": "2025", "version": "1.0_b"}
+    for text in (card, addressed(card, "me/towers", "v1")):
+        assert {name: told_by(text)[name] for name in told} == told
+    run("build", "--train", source, "--out", "towers")
+    assert (tmp_path / "cwd" / "towers" / "README.md").read_text("utf-8") == card
+
+
+@given(st.text("ab_&%$#~^ é猫", min_size=1).map(str.strip).filter(bool))
+def test_any_name_of_an_author_is_read_back(name: str) -> None:
+    text = merging.section("cite", cite_section(Address("mine"), {"title": "T", "authors": [f"{{{name}}}", name]}))
+    assert told_by(f"{text}\n")["authors"] == [f"{{{name}}}", name]
+
+
+def test_the_packaged_card_says_who_when_and_which_version() -> None:
+    told = told_by(CARD)
+    assert told["authors"] == ["{The authors of cats_alpaca}"]
+    assert told["version"] == cats_alpaca.__version__
+    assert "The authors of cats\\_alpaca, 2026; version " in section("cite")
+    assert "(https://huggingface.co/datasets/me/neko/discussions)" in section("cite", addressed(CARD, "me/neko"))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ([], "**None is named.** Without a licence nobody may take it for granted"),
+        (["--license", "mit"], "The rows are under `mit`."),
+        (
+            ["--license", "other", "--card-config", "c.yaml"],
+            r"The rows are under [My \[terms\]](https://example.org/t).",
+        ),
+    ],
+)
+def test_without_terms_the_card_says_what_it_knows_of_the_licence(
+    run: Run, write: Write, tmp_path: Path, options: list[str], says: str
+) -> None:
+    config = "license_name: My [terms]\nlicense_link: https://example.org/t\n"
+    (tmp_path / "cwd" / "c.yaml").write_text(config, "utf-8")
+    run("build", "--train", write(FOREIGN), "--out", "towers", *options)
+    card = (tmp_path / "cwd" / "towers" / "README.md").read_text("utf-8")
+    assert section("licence", card).startswith(f"## Licence\n\n{says}")
+    assert "terms" not in told_by(card)
+
+
+def test_a_licence_that_is_written_into_the_yaml_reaches_the_published_text(foreign: Path) -> None:
+    card = (foreign / "README.md").read_text("utf-8").replace("---\n", "---\nlicense: apache-2.0\n", 1)
+    assert "The rows are under `apache-2.0`." in section("licence", addressed(card, "me/towers"))
+
+
+def test_a_card_without_a_test_split_names_none(write: Write, tmp_path: Path) -> None:
+    build(write(FOREIGN), out=tmp_path / "towers")
+    card = (tmp_path / "towers" / "README.md").read_text("utf-8")
+    told = section("recipes", card).replace("They had a test split, which this release does not have.", "")
+    kept_back = "train_test_split(0.1, seed=0)  # LitGPT must look at some rows: a tenth is kept from training"
+    assert kept_back in told
+    told = re.sub(r'rows\["test"\]\.to_json|\btest -d', "", told.replace(kept_back, ""))
+    assert re.findall(r".*test.*", told + section("guide", card) + section("load", card)) == []
+
+
+def test_rows_from_people_change_what_the_card_says_of_who_wrote_them(write: Write, tmp_path: Path) -> None:
+    store, out = tmp_path / "cats.sqlite", tmp_path / "towers"
+    with feedback.open_store(store) as opened:
+        who = feedback.join(opened)
+        for what in ("train", "publish"):
+            feedback.set_consent(opened, who, what, True)
+        turn = feedback.ask(opened, who, "こはる", "夜中に鳴きます。")
+        feedback.rate(opened, who, turn.id, "up", correction="寝る前に遊んで、夜食を少し出しましょう。")
+    said = {
+        "language_creators": ["machine-generated"], "annotations_creators": "expert-generated", "language": "ja",
+        "made": "By a machine.", "personal_data": "None.", "summary": "All by a machine.",
+    }  # fmt: skip
+    source = write(FOREIGN)
+    build(source, out=out, fields=said)
+    before = told_by((out / "README.md").read_text("utf-8"))
+    build(source, out=out, feedback=store)
+    card = (out / "README.md").read_text("utf-8")
+    top = yaml.safe_load(merging.parse(card).header)
+    assert top["language_creators"] == ["machine-generated", "crowdsourced"]
+    assert top["annotations_creators"] == ["expert-generated", "crowdsourced"]
+    keys = [block.key for block in merging.parse(card).blocks if block.section]
+    assert keys[keys.index("summary") + 1] == "feedback"
+    assert "実際の人が" in section("feedback", card)
+    assert section("made", card).count(fields.NOTE.strip()) == 1
+    assert told_by(card) == before
+    build(source, out=out, feedback=store)
+    assert (out / "README.md").read_text("utf-8") == card
+    build(source, out=out)
+    after = (out / "README.md").read_text("utf-8")
+    assert "crowdsourced" not in after
+    assert "fb-" not in visible(after)
 
 
 # Without the extra

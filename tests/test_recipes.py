@@ -7,12 +7,13 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from labels import IGNORED, Row, faults
-from support import CHECKOUT, Run
+from support import CHECKOUT, Run, Write
 
 import cats_alpaca
 from cats_alpaca import recipes
@@ -73,6 +74,33 @@ def test_the_recipe_sets_what_the_guide_says(trainer: str) -> None:
         assert number in text or (other and other in text)
 
 
+@pytest.mark.parametrize("trainer", RECIPES)
+def test_without_a_test_split_the_recipe_reads_none(trainer: str, run: Run, write: Write, tmp_path: Path) -> None:
+    cats_alpaca.build(write([{"question": f"{n}?", "answer": f"{n}."} for n in range(20)]), out=tmp_path / "out")
+    text = run("recipe", trainer, "--repo", str(tmp_path / "out")).stdout
+    if trainer == "litgpt":
+        subprocess.run(["sh", "-c", without_training(text)], cwd=tmp_path, check=True, env=here())
+        rows = [(tmp_path / "rows" / f"{name}.jsonl").read_text().splitlines() for name in ("train", "val")]
+        assert [len(part) for part in rows] == [18, 2]
+        assert not set(rows[0]) & set(rows[1])
+        return
+    assert not re.search(r"""["']test|: test\b|eval_|do_eval|_test:""", text)
+    if RECIPES[trainer].file.endswith(".py"):
+        ast.parse(text)
+    elif trainer == "mlx-lm":
+        assert yaml.safe_load(text)["hf_dataset"]["valid_split"] == "train[-10%:]"
+    else:
+        assert yaml.safe_load(text)
+
+
+def without_training(script: str) -> str:
+    return script.replace("litgpt ", ": ")
+
+
+def here() -> dict[str, str]:
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+
+
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     hostile = "a'b\"; touch owned; $(touch owned)"
     for trainer, recipe in RECIPES.items():
@@ -114,8 +142,9 @@ def test_a_published_card_holds_every_recipe_with_its_name_and_revision() -> Non
 def test_the_guide_takes_its_numbers_from_its_arguments() -> None:
     text = guide.render(1601, {"Llama 3": (400, 600, 900)})
     assert "303 steps on 1,601 rows" in text
-    assert "400 / 600 / 900" in text
-    assert "| 1,024 |" in text
+    assert "length, in tokens: 1,024**" in text
+    assert "test split" in text
+    assert "test split" not in guide.render(1601, {}, test=False)
 
 
 def test_mlx_counts_the_rows_of_any_release() -> None:

@@ -229,3 +229,24 @@ def test_the_command_names_bad_lines_and_writes_nothing(run: Run, write: Write, 
     assert lines[0] == f"{source}:1: there is no key 'answer' [missing-key]"
     assert lines[20:] == ["and 10 more", "31 lines read = 1 kept + 30 rejected"]
     assert not out.exists()
+
+
+@pytest.mark.parametrize("command", ["build --train {} --out out", "check {}", "convert {} out.jsonl"])
+def test_records_of_alpaca_s_shape_are_told_how_to_be_read(run: Run, write: Write, command: str) -> None:
+    source = write([{"instruction": "なぜ？", "input": "", "output": "はい。"}], "alp.jsonl")
+    done = run(*command.format(source).split())
+    assert done.returncode == 1
+    assert f"{source}:1: " in done.stdout + done.stderr
+    assert "; read them with --from alpaca" in done.stdout + done.stderr
+    assert run(*command.format(source).split(), "--from", "alpaca").returncode == 0
+
+
+def test_a_fraction_that_leaves_the_test_split_empty_is_told(run: Run, write: Write) -> None:
+    source = write(records(5))
+    done = run("build", "--train", source, "--test-fraction", "0.001", "--license", "mit", "--out", "out")
+    assert (done.returncode, done.stderr.splitlines()[1:]) == (0, [
+        "Warning: --test-fraction 0.001 of 5 stories gave none to the test split, so there is no such split; "
+        "take a larger fraction, or name a file with --test",
+    ])  # fmt: skip
+    many = run("build", "--train", source, "--test-fraction", "0.5", "--license", "mit", "--out", "half")
+    assert "Warning" not in many.stderr

@@ -7,9 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..formats import DEFAULT_CONFIG, SCHEMAS
+from ..formats import DEFAULT_CONFIG, FEEDBACK_CONFIGS, SCHEMAS
 from .facts import SplitFacts
-from .fields import ON_TOP, ONE_LINE, TAGS, Fields
+from .fields import BY_PEOPLE, CREATORS, ON_TOP, ONE_LINE, TAGS, Fields
 
 _TASKS = ["text-generation", "question-answering"]
 
@@ -18,6 +18,9 @@ def header(facts: dict[str, dict[str, SplitFacts]], fields: Fields) -> str:
     """Write the YAML: what is known of the rows, and what the fields say."""
     from huggingface_hub import DatasetCardData
 
+    if facts.keys() & FEEDBACK_CONFIGS.keys():
+        people = {name: list(dict.fromkeys([*fields[name], BY_PEOPLE])) for name in CREATORS if fields[name]}
+        fields = {**fields, **people}
     rows = sum(split.rows for split in facts[DEFAULT_CONFIG].values())
     known: dict[str, Any] = {
         **{name: fields[name] for name in (*ONE_LINE[1:], *ON_TOP) if fields[name]},

@@ -20,7 +20,7 @@ from ..recipes import guide
 from . import fields as known_fields
 from . import merging
 from .facts import SplitFacts
-from .fields import PROSE, Fields, told_by
+from .fields import NOTE, NOTED, PROSE, Fields, plain, to_latex, told_by
 from .header import header
 from .numbers import Numbers, count, example
 from .tokens import STEP, Tokens, available, enough, measure
@@ -83,28 +83,32 @@ def compose(
         **{key: value for key, value in fields.items() if value},
     }
     at, splits = Address(name), facts[DEFAULT_CONFIG]
+    feedback = bool(facts.keys() & FEEDBACK_CONFIGS.keys())
     body = _fill(
         "card.md",
         mark=merging.MARK,
         fields=fields,
         headings=PROSE,
         facts=facts,
-        feedback=bool(facts.keys() & FEEDBACK_CONFIGS.keys()),
+        feedback=feedback,
+        note_on=lambda field: NOTE if feedback and field in NOTED else "",
         numbers=numbers,
         tokens=tokens,
         typical=_TYPICAL,
         step=STEP,
         enough=enough,
+        fitting=_fitting,
+        recipe_list=list(recipes.RECIPES.values()),
         splits=splits,
-        configs=list(facts),
         default=DEFAULT_CONFIG,
         default_bytes=sum(found.file_bytes for found in splits.values()),
         row=_shortened(row),
         shown={config: _as_json(found) for config, found in row.items()},
         load=load_section(at, list(splits), splits["train"].files),
         recipes=recipes_section(at, {split: found.rows for split, found in splits.items()}),
-        guide=_guide(splits["train"].rows, tokens),
-        cite=cite_section(at, fields["title"], fields["authors"] or []),
+        guide=_guide(splits["train"].rows, tokens, "test" in splits),
+        licence=licence_section(fields),
+        cite=cite_section(at, fields),
     )
     card = merging.parse(f"---\n{header(facts, fields)}---\n\n{body}")
     return str(card._replace(blocks=[block._replace(gap="\n\n") for block in card.blocks]))
@@ -125,7 +129,8 @@ def addressed(text: str, repo_id: str, revision: str | None = None) -> str:
     again: dict[str, Callable[[str], str]] = {
         "load": lambda old: load_section(at, list(splits), _count_files(old)),
         "recipes": lambda old: recipes_section(at, splits),
-        "cite": lambda old: cite_section(at, told["title"], told.get("authors", [])),
+        "licence": lambda old: licence_section(told),
+        "cite": lambda old: cite_section(at, told),
     }
     blocks = [
         block._replace(text=merging.section(block.key, again[block.key](block.text)))
@@ -137,9 +142,9 @@ def addressed(text: str, repo_id: str, revision: str | None = None) -> str:
 
 
 def load_section(at: Address, splits: list[str], files: int) -> str:
-    """Write how to load the rows.
+    r"""Write how to load the rows.
 
-    >>> 'load_dataset("me/mine", "alpaca", split="train", revision="v1")' in load_section(
+    >>> '    "me/mine",\n    "alpaca",\n    split="train",\n    revision="v1",\n' in load_section(
     ...     Address("me/mine", hub=True, revision="v1"), ["train"], 1
     ... )
     True
@@ -150,7 +155,7 @@ def load_section(at: Address, splits: list[str], files: int) -> str:
 def recipes_section(at: Address, splits: Mapping[str, int]) -> str:
     """Write which trainer takes which config, and the whole recipe of each.
 
-    >>> "| Axolotl | `alpaca` |" in recipes_section(Address("mine"), {"train": 7})
+    >>> "- **Axolotl** (`alpaca`): " in recipes_section(Address("mine"), {"train": 7})
     True
 
     Args:
@@ -158,33 +163,78 @@ def recipes_section(at: Address, splits: Mapping[str, int]) -> str:
         splits: the number of rows of each split.
     """
     texts = {
-        recipe.title: recipes.render(name, at.name, revision=at.revision, rows=splits["train"])
+        recipe.title: recipes.render(name, at.name, None, at.revision, splits["train"], "test" in splits)
         for name, recipe in recipes.RECIPES.items()
     }
     languages = {"py": "python", "sh": "sh", "yaml": "yaml"}
-    return _fill("recipes.md", recipes=recipes.RECIPES, texts=texts, languages=languages, test="test" in splits)
+    unseen = any(recipe.seen for recipe in recipes.RECIPES.values())
+    return _fill(
+        "recipes.md", recipes=recipes.RECIPES, texts=texts, languages=languages, only_seen=unseen, test="test" in splits
+    )
 
 
-def _guide(rows: int, tokens: Tokens | None) -> str:
+def _guide(rows: int, tokens: Tokens | None, test: bool) -> str:
     lengths = tokens.lengths if tokens else {}
-    return guide.render(rows, {name: (found.at(50), found.at(95), found.at(100)) for name, found in lengths.items()})
+    found = {name: (found.at(50), found.at(95), found.at(100)) for name, found in lengths.items()}
+    return guide.render(rows, found, test)
 
 
-def cite_section(at: Address, title: str, authors: list[str]) -> str:
-    r"""Write how to cite the dataset.
+def _fitting(tokens: Tokens) -> dict[int, list[str]]:
+    """Name the tokenizers by the `max_length` that cuts no row."""
+    lengths = {name: enough(found) for name, found in tokens.lengths.items()}
+    return {
+        length: [name for name, own in lengths.items() if own == length] for length in sorted(set(lengths.values()))
+    }
 
-    >>> print(cite_section(Address("mine"), "My stories", ["Me"]))
-    ## How to cite
+
+def licence_section(fields: Fields) -> str:
+    """Write under what licence the rows are, where their owner did not write it.
+
+    >>> "The rows are under `mit`." in licence_section({"license": "mit"})
+    True
+    """
+    name = fields.get("license_name") or fields.get("license")
+    return _fill("licence.md", license=name and str(name), link=fields.get("license_link"))
+
+
+def cite_section(at: Address, fields: Fields) -> str:
+    r"""Write who made the dataset, and how to cite it.
+
+    >>> print(cite_section(Address("me/mine", hub=True), {"title": "My A_B", "authors": ["Ann Lee", "{The B Group}"]}))
+    ## Who made it, and how to cite it
+    <BLANKLINE>
+    Ann Lee, The B Group.
+    Questions and corrections: the [Community tab](https://huggingface.co/datasets/me/mine/discussions).
     <BLANKLINE>
     ```bibtex
     @misc{mine,
-      title = {My stories},
-      author = {Me},
+      title = {{My A\_B}},
+      author = {Ann Lee and {The B Group}},
+      howpublished = {\url{https://huggingface.co/datasets/me/mine}},
     }
     ```
     <BLANKLINE>
     """
-    return _fill("cite.md", at=at, title=title, authors=authors)
+    said = {name: fields.get(name) for name in ("year", "version")}
+    authors = [plain(author) for author in fields.get("authors") or []]
+    return _fill("cite.md", at=at, authors=authors, bibtex=_bibtex(at, fields), **said)
+
+
+def _bibtex(at: Address, fields: Fields) -> str:
+    authors = [
+        f"{{{to_latex(plain(author))}}}" if plain(author) != author else to_latex(author)
+        for author in fields.get("authors") or []
+    ]
+    entries = {
+        "title": f"{{{to_latex(fields['title'])}}}",
+        "author": " and ".join(authors),
+        "year": to_latex(fields.get("year") or ""),
+        "version": to_latex(fields.get("version") or ""),
+        "note": f"Revision {to_latex(at.revision)}" if at.revision else "",
+        "howpublished": f"\\url{{https://huggingface.co/datasets/{at.name}}}" if at.hub else "",
+    }
+    lines = [f"  {name} = {{{value}}},\n" for name, value in entries.items() if value]
+    return f"@misc{{{at.key},\n{''.join(lines)}}}"
 
 
 def _count_files(load: str) -> int:
@@ -205,7 +255,11 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    templates.filters |= {"inline": _inline, "cell": lambda text: "<br>".join(map(_inline, text.split("\n")))}
+    templates.filters |= {
+        "thousands": "{:,}".format,
+        "inline": _inline,
+        "cell": lambda text: "<br>".join(map(_inline, text.split("\n"))),
+    }
     templates.globals |= {"section": _section, "n": "{:,}".format, "share": _share, "size": _size}
     return templates
 

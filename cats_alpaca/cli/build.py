@@ -139,6 +139,13 @@ def build(
         click.echo(f"{os.path.join(out, 'data', config)}: {rows}")
     readme = os.path.join(out, "README.md")
     click.echo(readme)
+    if test_fraction and "test" not in facts["alpaca"]:
+        stories = facts["alpaca"]["train"].rows
+        click.echo(
+            f"Warning: --test-fraction {test_fraction:g} of {stories:,} stories gave none to the test split, so there "
+            "is no such split; take a larger fraction, or name a file with --test",
+            err=True,
+        )
     _say_what_is_missing(readme)
 
 

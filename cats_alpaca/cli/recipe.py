@@ -25,13 +25,13 @@ def recipe(trainer: str | None, repo: str | None, model: str | None, revision: s
         raise click.UsageError("Name a trainer, or ask for the --list.")
     if revision and (repo is None or Path(repo).is_dir()):
         raise click.UsageError("--revision needs --repo with the name of a Hub repository.")
-    rows = _rows(Path(repo)) if repo and Path(repo).is_dir() else None
-    click.echo(recipes.render(trainer, repo or str(path()), model, revision, rows), nl=False)
+    splits = _splits(Path(repo)) if repo and Path(repo).is_dir() else {}
+    test = "test" in splits or not splits  # of a repository that nobody looked into, the usual is said
+    click.echo(recipes.render(trainer, repo or str(path()), model, revision, splits.get("train"), test), nl=False)
 
 
-def _rows(release: Path) -> int | None:
-    """Count the rows of a release folder's train split; None where there are none."""
+def _splits(release: Path) -> dict[str, int]:
+    """Count the rows of a release folder's splits; none where it is no release."""
     from ..card import read_facts
 
-    found = read_facts(release).get("alpaca", {}).get("train")
-    return found.rows if found else None
+    return {split: found.rows for split, found in read_facts(release).get("alpaca", {}).items()}

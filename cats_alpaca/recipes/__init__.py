@@ -7,6 +7,7 @@ trainer would learn from with the stories.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,8 +30,9 @@ class Recipe:
         install: what `pip install` needs; the proofs pin the versions.
         run: the command that runs the file, saved as `train` with its suffix: under its trainer's name, Python would
             take it for the trainer.
-        masking: how it comes that only the answer is trained.
+        masking: what keeps the question and the context from being trained; Markdown, as the next two.
         end: who adds the end token.
+        besides: what is trained beside the answer and its end token; empty where that is nothing.
         model: an example of a model that it takes.
         seen: what is known of it here; empty where `tests/consumers` ran it and compared every row.
     """
@@ -44,6 +46,7 @@ class Recipe:
     end: str
     model: str = MODEL
     seen: str = ""
+    besides: str = ""
 
 
 RECIPES = {
@@ -53,8 +56,8 @@ RECIPES = {
         "prompt_completion",
         "trl peft bitsandbytes",
         "python train.py",
-        "a prompt beside a completion is masked by default (completion_only_loss)",
-        "SFTTrainer adds the tokenizer's",
+        "a prompt beside a completion is masked by default (`completion_only_loss`)",
+        "`SFTTrainer` adds the tokenizer's",
     ),
     "axolotl": Recipe(
         "Axolotl",
@@ -62,8 +65,8 @@ RECIPES = {
         "alpaca",
         "axolotl",
         "axolotl train train.yaml",
-        "train_on_inputs: false",
-        "the alpaca strategy adds the tokenizer's",
+        "`train_on_inputs: false`",
+        "the `alpaca` strategy adds the tokenizer's",
     ),
     "llama-factory": Recipe(
         "LLaMA-Factory",
@@ -71,8 +74,8 @@ RECIPES = {
         "alpaca",
         "llamafactory bitsandbytes",
         "llamafactory-cli train train.yaml",
-        "the prompt is masked by default (train_on_prompt: false)",
-        "the template adds Llama 3's <|eot_id|>",
+        "the prompt is masked by default (`train_on_prompt: false`)",
+        "the template adds Llama 3's `<|eot_id|>`",
     ),
     "torchtune": Recipe(
         "torchtune",
@@ -80,9 +83,10 @@ RECIPES = {
         "alpaca",
         "torch torchtune torchao==0.14.1",
         "tune download {model} --output-dir {model} && tune run lora_finetune_single_device --config train.yaml",
-        "train_on_input: false (alpaca_dataset's default is true); the header of the answer's turn is trained too",
-        "the tokenizer adds Llama 3's <|eot_id|>",
+        "`train_on_input: false` (the default of `alpaca_dataset` is `true`)",
+        "the tokenizer adds Llama 3's `<|eot_id|>`",
         "meta-llama/Llama-3.1-8B",
+        besides="the few tokens that open the answer's turn, the same in every row",
     ),
     "litgpt": Recipe(
         "LitGPT",
@@ -90,7 +94,7 @@ RECIPES = {
         "alpaca",
         "'litgpt[extra]' datasets bitsandbytes",
         "sh train.sh",
-        "--data.mask_prompt true (the default is false)",
+        "`--data.mask_prompt true` (the default is `false`)",
         "its SFT dataset adds the tokenizer's",
     ),
     "mlx-lm": Recipe(
@@ -99,9 +103,10 @@ RECIPES = {
         "chat",
         "mlx-lm datasets",
         "mlx_lm.convert --hf-path {model} --mlx-path base-4bit -q && mlx_lm.lora --config train.yaml",
-        "mask_prompt: true (the default is false); the mask reaches one padding token behind the end",
+        "`mask_prompt: true` (the default is `false`)",
         "the model's chat template adds it, so take a model that has one",
         "tokyotech-llm/Llama-3.1-Swallow-8B-Instruct-v0.3",
+        besides="one padding token behind the end token",
     ),
     "unsloth": Recipe(
         "Unsloth",
@@ -110,7 +115,7 @@ RECIPES = {
         "unsloth",
         "python train.py",
         "a prompt beside a completion is masked by default, as in TRL",
-        "SFTTrainer adds the tokenizer's",
+        "`SFTTrainer` adds the tokenizer's",
         seen='not run: without a GPU it says "Unsloth cannot find any torch accelerator? You need a GPU."',
     ),
 }
@@ -118,7 +123,12 @@ RECIPES = {
 
 
 def render(
-    trainer: str, repo: str, model: str | None = None, revision: str | None = None, rows: int | None = None
+    trainer: str,
+    repo: str,
+    model: str | None = None,
+    revision: str | None = None,
+    rows: int | None = None,
+    test: bool = True,
 ) -> str:
     """Give one recipe, ready to run.
 
@@ -131,16 +141,28 @@ def render(
         model: the name of a model, or a folder; None is the recipe's example.
         revision: a branch, tag or commit of the repository; None leaves it open.
         rows: of the train split, for the trainer that counts steps only; None is the packaged release's number.
+        test: whether the dataset has a test split to look at while training.
     """
     recipe = RECIPES[trainer]
     quote = shlex.quote if recipe.file.endswith(".sh") else json.dumps
-    text = (Path(__file__).parent / recipe.file).read_text("utf-8")
+    text = _choose((Path(__file__).parent / recipe.file).read_text("utf-8"), "test" if test else "no test")
     for name, value in {"repo": repo, "model": model or recipe.model, "revision": revision}.items():
         text = _fill(text, f'"{{{{{name}}}}}"', value and quote(value))
     rows = rows or _packaged_rows()
     for name, number in {"rows": rows, "steps": guide.EPOCHS * rows}.items():
         text = _fill(text, f'"{{{{{name}}}}}"', str(number))
     return _header(recipe, model or recipe.model) + text
+
+
+def _choose(text: str, wanted: str) -> str:
+    r"""Leave out the lines that are marked, but for another dataset than this one.
+
+    >>> _choose('a\nb  # {{test}}\nc  # {{no test}}why\n', "test"), _choose('a  # {{no test}}why\n', "no test")
+    ('a\nb\n', 'a  # why\n')
+    """
+    marked = re.compile(r"\{\{((?:no )?test)\}\}")
+    lines = [line for line in text.splitlines(keepends=True) if not (m := marked.search(line)) or m[1] == wanted]
+    return re.sub(r" *# *$", "", marked.sub("", "".join(lines)), flags=re.MULTILINE)
 
 
 def dataset_info(splits: Sequence[str] = ("train", "test")) -> str:
@@ -180,6 +202,7 @@ def _header(recipe: Recipe, model: str) -> str:
         "Run": recipe.run.format(model=shlex.quote(model)),
         "Masking": recipe.masking,
         "End token": recipe.end,
+        **({"Trained besides": recipe.besides} if recipe.besides else {}),
         **({"Seen": recipe.seen} if recipe.seen else {}),
     }
     return "".join(f"# {name}: {value}\n" for name, value in lines.items())

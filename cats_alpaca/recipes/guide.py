@@ -69,7 +69,7 @@ def memory(shape: Shape, rank: int = RANK, tokens: int = LENGTH) -> dict[str, fl
     return {name: size / 1e9 for name, size in sizes.items()}
 
 
-def render(rows: int, tokens: Mapping[str, tuple[int, int, int]]) -> str:
+def render(rows: int, tokens: Mapping[str, tuple[int, int, int]], test: bool = True) -> str:
     """Write the guide in Markdown.
 
     >>> "105 steps on 557 rows" in render(557, {})
@@ -78,17 +78,23 @@ def render(rows: int, tokens: Mapping[str, tuple[int, int, int]]) -> str:
     Args:
         rows: of the train split.
         tokens: the median, the 95th percentile and the maximum of a row's tokens, by tokenizer; may be empty.
+        test: whether there is a test split.
     """
     length = _length(tokens)
     return f"""### QLoRA on one 16 GB GPU, for bases of 7 to 8 billion parameters
 
 Paper: [QLoRA](https://arxiv.org/abs/2305.14314). What no source stands beside is only our advice.
 
-{_lines(["setting", "value", "why"], _settings(rows, tokens))}
+{_listed(_settings(rows, tokens, test))}
 
-Estimated memory for one row of {length:,} tokens, in GB, computed, not measured:
+Memory for one row of {length:,} tokens, in GB, computed, not measured:
 
 {_table(length)}
+
+CUDA itself takes about 1 GB more. A GPU older than Ampere (a T4) has no bfloat16: take float16 there.
+
+<details>
+<summary>How the memory is computed</summary>
 
 - base = weights of the linear layers × (4 + 0.127) / 8 bytes (QLoRA, section 3: what double quantization leaves of the
   constants is 0.127 bits a weight)
@@ -98,23 +104,23 @@ Estimated memory for one row of {length:,} tokens, in GB, computed, not measured
   layer at work, which takes 34 bytes: [Korthikanti et al.](https://arxiv.org/abs/2205.05198), without its square term)
 - logits = tokens × vocabulary × 10 bytes (bfloat16, float32 and the gradient)
 
-CUDA itself takes about 1 GB more. A GPU older than Ampere (a T4) has no bfloat16: take float16 there.
+</details>
 """
 
 
-def _settings(rows: int, tokens: Mapping[str, tuple[int, int, int]]) -> list[list[str]]:
+def _settings(rows: int, tokens: Mapping[str, tuple[int, int, int]], test: bool) -> list[list[str]]:
     steps = EPOCHS * -(-rows // BATCH)
+    stop = ". Our advice: stop where the test split's loss rises" if test else ""
     return [
         ["base weights", "NF4, double quantization, computed in bfloat16", "QLoRA, section 3"],
-        ["target modules", "all linear layers", 'QLoRA, section 4; in PEFT `target_modules="all-linear"`'],
-        ["rank", f"{RANK}", "QLoRA, appendix A: with LoRA on all layers the rank hardly matters (the paper took 64)"],
-        ["alpha", f"{ALPHA}", "torchtune's QLoRA configs: twice the rank (the paper took 16)"],
-        ["dropout", "0.05", "our advice (the paper took 0.1 up to 13B)"],
+        ["target modules", "all linear layers", 'QLoRA, section 4; in PEFT `all-linear`'],
+        ["rank", f"{RANK}", "QLoRA, appendix A: with LoRA on all layers the rank hardly matters; the paper took 64"],
+        ["alpha", f"{ALPHA}", "torchtune's QLoRA configs: twice the rank; the paper took 16"],
+        ["dropout", "0.05", "our advice; the paper took 0.1 up to 13B"],
         ["learning rate", f"{RATE}", "QLoRA, appendix B, for 7B and 13B; constant there, our advice: cosine"],
         ["batch", f"1 row, accumulated {BATCH} times", f"QLoRA, appendix B: {BATCH}; one row at a time saves memory"],
-        ["epochs", f"{EPOCHS}", f"Stanford Alpaca; here {steps:,} steps on {rows:,} rows. Our advice: stop where the "
-         "test split's loss rises"],
-        ["`max_length`", f"{_length(tokens):,}", _measured(tokens)],
+        ["epochs", f"{EPOCHS}", f"Stanford Alpaca; here {steps:,} steps on {rows:,} rows{stop}"],
+        ["length, in tokens", f"{_length(tokens):,}", _measured(tokens)],
     ]  # fmt: skip
 
 
@@ -130,17 +136,18 @@ def _length(tokens: Mapping[str, tuple[int, int, int]]) -> int:
 def _measured(tokens: Mapping[str, tuple[int, int, int]]) -> str:
     if not tokens:
         return "the recipes' own; measure yours, and take more than the longest row"
-    found = "; ".join(f"{name} {p50:,} / {p95:,} / {longest:,}" for name, (p50, p95, longest) in tokens.items())
-    return f"cuts no row. Tokens of a row, median / 95 % / longest: {found}"
+    return "cuts no row in any tokenizer of the table above; what is over is room for a chat template"
 
 
 def _table(tokens: int) -> str:
-    parts = {name: memory(shape, tokens=tokens) for name, shape in SHAPES.items()}
-    names = [*next(iter(parts.values())), "sum"]
-    found = [
-        [name, *(f"{size:.1f}" for size in [*sizes.values(), sum(sizes.values())])] for name, sizes in parts.items()
-    ]
-    return _lines(["base model", *names], found)
+    """Give a column to each base: so the sum stays in sight on a telephone."""
+    parts = [memory(shape, tokens=tokens) for shape in SHAPES.values()]
+    found = [[name, *(f"{sizes[name]:.1f}" for sizes in parts)] for name in parts[0]]
+    return _lines(["", *SHAPES], [*found, ["**sum**", *(f"**{sum(sizes.values()):.1f}**" for sizes in parts)]])
+
+
+def _listed(settings: list[list[str]]) -> str:
+    return "\n".join(f"- **{name}: {value}** ({why})" for name, value, why in settings)
 
 
 def _lines(head: list[str], rows: list[list[str]]) -> str:
