@@ -175,9 +175,12 @@ def test_the_second_dialogue_what_others_lived_through(
 def test_permissions_taking_along_and_taking_back(serve: Serve, visit: Any, size: str) -> None:
     page = serve()
     tab = visit(page, size, "/en")
+    tab.wait_for_timeout(500)
+    assert tab.evaluate("scrollY") == 0  # it opens at its top
     note(tab, EN, cat_name="Mike", seen="five sneezes since morning")
     ask(tab, EN, "Mike sneezes again. What shall I do?")
     tab.get_by_text(EN.asked).wait_for()
+    assert tab.get_by_text(EN.no_model).is_visible()
     tab.get_by_label(EN.correction).fill("Watch whether she eats, and see the vet tomorrow.")
     press(tab, EN.judge)
     tab.get_by_text(EN.judged).wait_for()

@@ -142,7 +142,7 @@ def ask(me: Me, cat: str, cat_name: str, question: str, feeling_now: str) -> Cha
     name = _name(me, cat, cat_name)
     turn = library.ask(me.store, me.who, name, question or "", feeling=feeling_now or "")
     own, others = split_context(turn.context)
-    said = f"{me.words.asked} {me.words.thinking if me.host.model_url else ''}"
+    said = f"{me.words.asked} {me.words.thinking if me.host.model_url else me.words.no_model}"
     return {
         **_chosen(me, name),
         "own": gr.update(value=own or me.words.nothing, visible=True),
@@ -271,7 +271,8 @@ def choose_entry(me: Me, entry: str | None) -> Changes:
     words = me.words
     asked = isinstance(one, library.Turn)
     if isinstance(one, library.Turn):
-        verdict = {"up": words.up, "down": words.down}.get(one.verdict, "")
+        # Where there was no answer, what was written is an answer, and no verdict.
+        verdict = {"up": words.up, "down": words.down}.get(one.verdict, "") if one.answer else ""
         lines = [
             (words.question, one.question),
             ("", one.context),

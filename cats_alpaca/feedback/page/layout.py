@@ -166,7 +166,9 @@ def _lay_out(host: Host, words: Words) -> Parts:
         f"<p>{words.lead}</p></header>"
     )
     parts["cat"] = _choice([], words.which_cat, visible=False, elem_id="cat")
-    parts["cat_name"] = gr.Textbox(label=words.cat_name, max_lines=1, visible=False, interactive=True)
+    parts["cat_name"] = gr.Textbox(
+        label=words.cat_name, placeholder=words.cat_name_hint, max_lines=1, visible=False, interactive=True
+    )
     with gr.Tabs():
         with gr.Tab(words.write):
             _lay_out_write(parts, words)
@@ -222,7 +224,7 @@ def _lay_out_write(parts: Parts, words: Words) -> None:
 
 def _lay_out_ask(parts: Parts, words: Words) -> None:
     parts["question"] = _text(words.question, words.question_hint)
-    parts["feeling_now"] = _text(words.feeling_now, words.feeling_hint, 1)
+    parts["feeling_now"] = _text(words.feeling_now, words.feeling_now_hint, 1)
     gr.HTML(tell(words.no_names))
     parts["send"] = gr.Button(words.send, variant="primary")
     parts["ask_said"] = _said()

@@ -10,7 +10,8 @@
             if (field.type !== "date") field.type = "date";
         }
         for (const said of document.querySelectorAll(".said:not([aria-live])")) said.setAttribute("aria-live", "polite");
-        const said = changes.map((one) => one.target.closest?.(".said")).find((one) => one?.innerText);
+        // Gradio counts seconds where a message will stand: that is none yet.
+        const said = changes.map((one) => one.target.closest?.(".said")).find((one) => one?.querySelector(".good, .bad"));
         said?.scrollIntoView({ block: "nearest" }); // what was pressed may be far below
     };
     new MutationObserver(mend).observe(page, { childList: true, subtree: true, attributeFilter: ["lang"] });

@@ -22,7 +22,6 @@ class Words(NamedTuple):
 
     write: str
     date: str
-    date_hint: str
     seen: str
     seen_hint: str
     done: str
@@ -42,8 +41,10 @@ class Words(NamedTuple):
     question: str
     question_hint: str
     feeling_now: str
+    feeling_now_hint: str
     send: str
     asked: str
+    no_model: str
     own: str
     others: str
     nothing: str
@@ -69,7 +70,6 @@ class Words(NamedTuple):
     experience: str
     turn: str
     entries: str
-    no_entries: str
     older: str
     details: str
     change_share: str
@@ -124,11 +124,10 @@ JA = Words(
     which_cat="どの子のことですか",
     new_cat="はじめての子",
     cat_name="この子のなまえ",
-    cat_name_hint="",
+    cat_name_hint="例：ミケ",
     choose_cat="まず、上で「どの子のことか」を選んでください。",
     write="書く",
     date="いつ",
-    date_hint="",
     seen="どんなようすでしたか",
     seen_hint="例：朝からくしゃみが五回。食欲はいつもどおり。",
     done="なにをしましたか（なくてもかまいません）",
@@ -147,8 +146,11 @@ JA = Words(
     question="この子のことで、聞きたいこと",
     question_hint="例：くしゃみをしています。すこし元気がありません。",
     feeling_now="いまの気持ち（なくてもかまいません）",
+    feeling_now_hint="例：不安です。",
     send="聞いてみる",
     asked="質問を書きとめました。",
+    no_model="ここには、答えを書く機械がつながっていません。心配なときは、待たずに獣医さんに電話してください。"
+    "あとで分かったことは、下に書いておけます。",
     own="この子の、これまでのきろくから",
     others="仲間の子のきろくから",
     nothing="似たきろくは、まだありませんでした。",
@@ -172,8 +174,7 @@ JA = Words(
     no_picture="この子のきろくは、まだありません。「書く」から始めてください。",
     experience="できごと",
     turn="質問",
-    entries="きろくの一覧（新しい順）。ひとつ選ぶと、くわしく見られます",
-    no_entries="",
+    entries="きろくの一覧（新しい順）。ひとつ選ぶと、くわしく見たり、消したりできます",
     older="もっと前のきろくも見る",
     details="選んだきろく",
     change_share="見せる相手を変える（わたしだけ ⇄ 仲間にも）",
@@ -199,9 +200,9 @@ JA = Words(
     "「わたしだけ」のきろくと、それを引いたやりとりは出ません。",
     not_both="両方そろっていないので、書いたことは外に出ません。",
     full_text="くわしい説明を読む",
-    take_along="わたしのきろくをぜんぶ書き出す",
-    take_along_hint="書き出したもの",
-    taken="書き出しました。ファイルを保存しなかったときは、下の欄から写せます。",
+    take_along="わたしのきろくをぜんぶ保存する",
+    take_along_hint="保存したもの",
+    taken="保存しました。ファイルが見あたらないときは、下の欄から写せます。",
     forget_me="わたしのきろくをぜんぶ消す",
     gone="きろくはすべて消えています。もういちど始めるときは、このページを動かしている人に頼んでください。",
     manage="管理",
@@ -210,8 +211,8 @@ JA = Words(
     leave="外に出せるやりとり：{count}",
     stay="とどまるやりとり（{code}）：{count}",
     refresh="数えなおす",
-    export="データを書き出す（stories.jsonl など）",
-    exported="{folder} に書き出しました。",
+    export="公開用のデータを作る（stories.jsonl など）",
+    exported="{folder} に作りました。",
     not_maintainer="ここは管理者だけが使えます。",
     too_fast="すこし急ぎすぎです。一分ほど待って、もういちど押してください。書いた文は消えていません。",
     signed_out="サインインが切れました。書いた文は消えていません。別のタブでこのページを開いてサインインし、もういちど押してください。",
@@ -227,11 +228,10 @@ EN = Words(
     which_cat="Which cat is it about?",
     new_cat="A new cat",
     cat_name="The cat's name",
-    cat_name_hint="",
+    cat_name_hint="For example: Koharu",
     choose_cat="First choose above which cat it is about.",
     write="Write",
     date="When",
-    date_hint="",
     seen="What did you see?",
     seen_hint="For example: five sneezes since morning, eats as always.",
     done="What did you do? (may stay empty)",
@@ -250,8 +250,11 @@ EN = Words(
     question="What would you like to know about this cat?",
     question_hint="For example: she sneezes and is a little tired.",
     feeling_now="How do you feel now? (may stay empty)",
+    feeling_now_hint="For example: worried.",
     send="Ask this",
     asked="Your question is kept.",
+    no_model="No machine that answers is connected here. If you are worried, do not wait, and call your vet."
+    " What you find out later can be written below.",
     own="From this cat's own past",
     others="From the cats of your group",
     nothing="There is no similar note yet.",
@@ -278,8 +281,7 @@ EN = Words(
     no_picture='There is no note of this cat yet. Begin under "Write".',
     experience="Experience",
     turn="Question",
-    entries="The notes, newest first; choose one to read all of it",
-    no_entries="",
+    entries="The notes, newest first; choose one to read all of it, or to delete it",
     older="Show older notes, too",
     details="The chosen note",
     change_share="Change who may read it (only me ⇄ my group, too)",
