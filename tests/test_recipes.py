@@ -23,6 +23,14 @@ from cats_alpaca.recipes import RECIPES, guide
 REPO, MODEL, REVISION = "someone/cats", "somebody/model-7b", "v1.2.3"
 
 
+def test_the_versions_named_are_those_that_the_proofs_pin() -> None:
+    for trainer, recipe in RECIPES.items():
+        pins = Path(CHECKOUT, "tests/consumers", trainer, "requirements.txt").read_text("utf-8").splitlines()
+        package = {"llama-factory": "llamafactory"}.get(trainer, trainer)
+        [pin] = [line for line in pins if line.startswith(f"{package}==")]
+        assert recipe.tested == ("" if recipe.seen else pin.partition("==")[2])
+
+
 def rendered(trainer: str) -> str:
     return recipes.render(trainer, REPO, MODEL, REVISION)
 

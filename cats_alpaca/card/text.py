@@ -155,7 +155,7 @@ def load_section(at: Address, splits: list[str], files: int) -> str:
 def recipes_section(at: Address, splits: Mapping[str, int]) -> str:
     """Write which trainer takes which config, and the whole recipe of each.
 
-    >>> "- **Axolotl** (`alpaca`): " in recipes_section(Address("mine"), {"train": 7})
+    >>> "- **Axolotl** (`alpaca`, version " in recipes_section(Address("mine"), {"train": 7})
     True
 
     Args:
@@ -167,9 +167,14 @@ def recipes_section(at: Address, splits: Mapping[str, int]) -> str:
         for name, recipe in recipes.RECIPES.items()
     }
     languages = {"py": "python", "sh": "sh", "yaml": "yaml"}
-    unseen = any(recipe.seen for recipe in recipes.RECIPES.values())
     return _fill(
-        "recipes.md", recipes=recipes.RECIPES, texts=texts, languages=languages, only_seen=unseen, test="test" in splits
+        "recipes.md",
+        recipes=recipes.RECIPES,
+        texts=texts,
+        languages=languages,
+        ask=recipes.render_ask(at.name, at.revision, "test" in splits),
+        only_seen=any(recipe.seen for recipe in recipes.RECIPES.values()),
+        test="test" in splits,
     )
 
 

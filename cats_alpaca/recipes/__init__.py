@@ -18,6 +18,11 @@ from . import guide
 MODEL = "tokyotech-llm/Llama-3.1-Swallow-8B-v0.2"
 """An example: a base of 8 billion parameters that was trained further on Japanese; Llama 3.1 to every trainer."""
 
+INSTRUCT = "tokyotech-llm/Llama-3.1-Swallow-8B-Instruct-v0.3"
+"""An example where a trainer writes the turns of a chat: a base may never have learned their tokens."""
+
+_ALPACA = "Alpaca's prompt"
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -32,6 +37,8 @@ class Recipe:
             take it for the trainer.
         masking: what keeps the question and the context from being trained; Markdown, as the next two.
         end: who adds the end token.
+        sees: in what form the model sees a question, in training; Markdown.
+        tested: the version that `tests/consumers` ran; empty where it could not be run here.
         besides: what is trained beside the answer and its end token; empty where that is nothing.
         model: an example of a model that it takes.
         seen: what is known of it here; empty where `tests/consumers` ran it and compared every row.
@@ -44,6 +51,8 @@ class Recipe:
     run: str
     masking: str
     end: str
+    sees: str
+    tested: str
     model: str = MODEL
     seen: str = ""
     besides: str = ""
@@ -58,6 +67,8 @@ RECIPES = {
         "python train.py",
         "a prompt beside a completion is masked by default (`completion_only_loss`)",
         "`SFTTrainer` adds the tokenizer's",
+        _ALPACA,
+        "1.16.0",
     ),
     "axolotl": Recipe(
         "Axolotl",
@@ -67,6 +78,8 @@ RECIPES = {
         "axolotl train train.yaml",
         "`train_on_inputs: false`",
         "the `alpaca` strategy adds the tokenizer's",
+        _ALPACA,
+        "0.19.0",
     ),
     "llama-factory": Recipe(
         "LLaMA-Factory",
@@ -76,6 +89,9 @@ RECIPES = {
         "llamafactory-cli train train.yaml",
         "the prompt is masked by default (`train_on_prompt: false`)",
         "the template adds Llama 3's `<|eot_id|>`",
+        "Llama 3's turns",
+        "0.9.5",
+        INSTRUCT,
     ),
     "torchtune": Recipe(
         "torchtune",
@@ -85,7 +101,9 @@ RECIPES = {
         "tune download {model} --output-dir {model} && tune run lora_finetune_single_device --config train.yaml",
         "`train_on_input: false` (the default of `alpaca_dataset` is `true`)",
         "the tokenizer adds Llama 3's `<|eot_id|>`",
-        "meta-llama/Llama-3.1-8B",
+        f"{_ALPACA}, within Llama 3's turns",
+        "0.6.1",
+        "meta-llama/Llama-3.1-8B-Instruct",
         besides="the few tokens that open the answer's turn, the same in every row",
     ),
     "litgpt": Recipe(
@@ -96,6 +114,8 @@ RECIPES = {
         "sh train.sh",
         "`--data.mask_prompt true` (the default is `false`)",
         "its SFT dataset adds the tokenizer's",
+        _ALPACA,
+        "0.5.13",
     ),
     "mlx-lm": Recipe(
         "MLX-LM",
@@ -105,7 +125,9 @@ RECIPES = {
         "mlx_lm.convert --hf-path {model} --mlx-path base-4bit -q && mlx_lm.lora --config train.yaml",
         "`mask_prompt: true` (the default is `false`)",
         "the model's chat template adds it, so take a model that has one",
-        "tokyotech-llm/Llama-3.1-Swallow-8B-Instruct-v0.3",
+        "the model's own chat template",
+        "0.32.2",
+        INSTRUCT,
         besides="one padding token behind the end token",
     ),
     "unsloth": Recipe(
@@ -116,7 +138,9 @@ RECIPES = {
         "python train.py",
         "a prompt beside a completion is masked by default, as in TRL",
         "`SFTTrainer` adds the tokenizer's",
-        seen='not run: without a GPU it says "Unsloth cannot find any torch accelerator? You need a GPU."',
+        _ALPACA,
+        "",
+        seen="not run here, because it refuses to start without a GPU",
     ),
 }
 """Every trainer, by the name that the command takes."""
@@ -145,13 +169,29 @@ def render(
     """
     recipe = RECIPES[trainer]
     quote = shlex.quote if recipe.file.endswith(".sh") else json.dumps
-    text = _choose((Path(__file__).parent / recipe.file).read_text("utf-8"), "test" if test else "no test")
+    text = _read(recipe.file, test)
     for name, value in {"repo": repo, "model": model or recipe.model, "revision": revision}.items():
         text = _fill(text, f'"{{{{{name}}}}}"', value and quote(value))
     rows = rows or _packaged_rows()
     for name, number in {"rows": rows, "steps": guide.EPOCHS * rows}.items():
         text = _fill(text, f'"{{{{{name}}}}}"', str(number))
     return _header(recipe, model or recipe.model) + text
+
+
+def render_ask(repo: str, revision: str | None = None, test: bool = True) -> str:
+    """Give the code that asks a model which was trained by the recipe for TRL; arguments as of `render`.
+
+    >>> "max_new_tokens" in render_ask("someone/cats")
+    True
+    """
+    text = _read("ask.py", test)
+    for name, value in {"repo": repo, "revision": revision}.items():
+        text = _fill(text, f'"{{{{{name}}}}}"', value and json.dumps(value))
+    return text
+
+
+def _read(file: str, test: bool) -> str:
+    return _choose((Path(__file__).parent / file).read_text("utf-8"), "test" if test else "no test")
 
 
 def _choose(text: str, wanted: str) -> str:

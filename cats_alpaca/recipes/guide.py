@@ -83,7 +83,7 @@ def render(rows: int, tokens: Mapping[str, tuple[int, int, int]], test: bool = T
     length = _length(tokens)
     return f"""### QLoRA on one 16 GB GPU, for bases of 7 to 8 billion parameters
 
-Paper: [QLoRA](https://arxiv.org/abs/2305.14314). What no source stands beside is only our advice.
+Paper: [QLoRA](https://arxiv.org/abs/2305.14314). Values without a source are our own advice.
 
 {_listed(_settings(rows, tokens, test))}
 
@@ -91,7 +91,7 @@ Memory for one row of {length:,} tokens, in GB, computed, not measured:
 
 {_table(length)}
 
-CUDA itself takes about 1 GB more. A GPU older than Ampere (a T4) has no bfloat16: take float16 there.
+CUDA itself takes about 1 GB more. A GPU older than Ampere (a T4) has no bfloat16: the recipes say what to set there.
 
 <details>
 <summary>How the memory is computed</summary>
@@ -136,7 +136,8 @@ def _length(tokens: Mapping[str, tuple[int, int, int]]) -> int:
 def _measured(tokens: Mapping[str, tuple[int, int, int]]) -> str:
     if not tokens:
         return "the recipes' own; measure yours, and take more than the longest row"
-    return "cuts no row in any tokenizer of the table above; what is over is room for a chat template"
+    fits = "cuts no row in any tokenizer of the table above, and the rest leaves room for a chat template"
+    return f"{fits}; {LENGTH:,} in the recipes is a ceiling, to which no row is padded"
 
 
 def _table(tokens: int) -> str:

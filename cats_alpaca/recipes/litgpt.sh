@@ -16,6 +16,7 @@ rows["train"].to_json("rows/train.jsonl", force_ascii=False)
 rows["test"].to_json("rows/val.jsonl", force_ascii=False)
 PYTHON
 
+# A GPU older than Ampere (a T4, say) has no bfloat16: --precision 16-true there.
 # The name says which of the architectures that LitGPT knows the model has.
 test -d "$model" || test -d "checkpoints/$model" || litgpt download "$model" --model_name Llama-3.1-8B
 litgpt finetune_lora "$model" \

@@ -11,15 +11,19 @@ rows = load_dataset(
     "prompt_completion",
     revision="{{revision}}",
 )
-bf16 = torch.cuda.is_available()  # a GPU older than Ampere (a T4, say) has no bfloat16: there, fp16=True below
+# A GPU older than Ampere (a T4, say) has no bfloat16.
+cuda = torch.cuda.is_available()
+half = (
+    torch.bfloat16 if cuda and torch.cuda.get_device_capability()[0] >= 8 else torch.float16 if cuda else torch.float32
+)
 model = AutoModelForCausalLM.from_pretrained(
     "{{model}}",
-    dtype=torch.bfloat16 if bf16 else torch.float32,
+    dtype=half,
     quantization_config=BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16 if bf16 else torch.float32,
+        bnb_4bit_compute_dtype=half,
     ),
 )
 trainer = SFTTrainer(
@@ -38,7 +42,8 @@ trainer = SFTTrainer(
         per_device_eval_batch_size=1,  # {{test}}
         eval_strategy="epoch",  # {{test}}
         logging_steps=5,
-        bf16=bf16,
+        bf16=half is torch.bfloat16,
+        fp16=half is torch.float16,
         report_to="none",
     ),
 )

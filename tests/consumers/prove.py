@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cats_alpaca.recipes import RECIPES
+from cats_alpaca.recipes import RECIPES, render_ask
 
 HERE = Path(__file__).resolve().parent
 CATS = [sys.executable, "-m", "cats_alpaca"]
@@ -107,6 +107,7 @@ def run(trainer: str, python: str, repo: str, folder: Path, steps: int) -> dict[
     folder.mkdir(parents=True)
     recipe = call([*CATS, "recipe", trainer, "--repo", repo, "--model", str(folder / "Llama-3-miniature")])
     (folder / f"train{Path(RECIPES[trainer].file).suffix}").write_text(recipe, "utf-8")
+    (folder / "ask.py").write_text(render_ask(repo), "utf-8")
     begun = time.monotonic()
     peak = watched([python, str(HERE / trainer / "proof.py"), str(folder), f"--steps={steps}"], python, folder)
     outcome: dict[str, Any] = json.loads((folder / "outcome.json").read_text("utf-8"))
