@@ -26,7 +26,7 @@ from .errors import ReleaseError
 from .manifest import Entry, Manifest, entry_of, kept, outcome_of
 from .manifest import code as own_code
 from .ranges import Portion
-from .sharding import Outcome, Shard, StoppedError, Work, make_portion
+from .sharding import Outcome, StoppedError, Work, make_portion
 from .sources import Block
 from .stories import Refuse
 
@@ -237,6 +237,6 @@ def _own_folder(number: int, folder: Path) -> Path:
 
 def _inside(folder: str, outcome: Outcome) -> Outcome:
     """Name an outcome's files as they are seen from the folder above."""
-    shards = [Shard(one.config, one.split, f"{folder}/{one.file}") for one in outcome.shards]
+    shards = [one._replace(file=f"{folder}/{one.file}") for one in outcome.shards]
     problems = outcome.problems and f"{folder}/{outcome.problems}"
     return dataclasses.replace(outcome, shards=shards, problems=problems)

@@ -128,11 +128,11 @@ def _digest(file: Path) -> str:
 
 
 def code() -> dict[str, str]:
-    """Name all that decides which bytes are written."""
+    """Name all that decides which bytes are written, and what is counted for the card."""
     import xxhash
 
     source = xxhash.xxh3_128()
-    for file in sorted(path().glob("*.py")):
+    for file in sorted(file for pattern in ("*.py", "card/*.py") for file in path().glob(pattern)):
         source.update(file.read_bytes())
     return {
         "cats_alpaca": __version__,

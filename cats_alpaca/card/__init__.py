@@ -5,7 +5,7 @@
 """
 
 from . import pictures, tokens
-from .facts import SplitFacts, digest, read_facts, shards
+from .facts import SplitFacts, digest, digest_of_all, read_facts, shards
 from .fields import Fields, checked, read_fields, told_by
 from .merging import MARK, merge, without
 from .text import addressed, render
@@ -17,6 +17,7 @@ __all__ = [
     "addressed",
     "checked",
     "digest",
+    "digest_of_all",
     "merge",
     "pictures",
     "read_facts",
