@@ -15,6 +15,7 @@ import pickle
 import secrets
 import shutil
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from .ranges import Portion
 from .sharding import Outcome, StoppedError, Work, make_portion
 from .sources import Block
 from .stories import Refuse
+from .writing import whole_file
 
 _TRIES = 20
 """Nodes may come and go, but a portion that takes its worker down with it must not do so for ever."""
@@ -41,7 +43,8 @@ class _Job:
     Attributes:
         portions: all of them; a task has the number of its own.
         work: how to make them.
-        folder: where the files go; all nodes see it.
+        folder: where the files go; all nodes see it, unless there is a URL.
+        url: where the files go instead; empty where there is none.
         here: the folder from which relative names of sources start.
         cores: how many threads of one task may compute at the same time.
         known: what an earlier build finished, by the portion's number.
@@ -52,6 +55,7 @@ class _Job:
     portions: Sequence[Portion]
     work: Work
     folder: Path
+    url: str
     here: str
     cores: int
     known: dict[int, Entry]
@@ -64,6 +68,7 @@ def make_portions(
     work: Work,
     folder: Path,
     *,
+    url: str = "",
     manifest: Manifest,
     address: str | None = None,
     threads: int | None = None,
@@ -75,7 +80,8 @@ def make_portions(
     Args:
         portions: what to make.
         work: how to make it.
-        folder: where the files go; all nodes see it under this name.
+        folder: where the files go; all nodes see it under this name, unless there is a URL.
+        url: where the shards go instead, to be named in the outcomes; the folder gets the bad lines.
         manifest: knows what is finished, and is told what is.
         address: the cluster's; None is what the variable `RAY_ADDRESS` says, or a Ray of its own on this machine.
         threads: how many cores one task takes; None is as many as there are for each portion.
@@ -93,7 +99,7 @@ def make_portions(
     _sweep(folder, known)
     with _connected(address) as ray:
         cores = threads or cores_each(_cores_of(ray.nodes()), len(portions), len(work.configs))
-        job = _Job(portions, work, folder, os.getcwd(), cores, known, manifest.head["code"], refuse)
+        job = _Job(portions, work, folder, url, os.getcwd(), cores, known, manifest.head["code"], refuse)
         for row in _run(ray, job):
             if row["failure"]:
                 raise pickle.loads(row["failure"])  # noqa: S301 - our own task wrote it
@@ -101,7 +107,19 @@ def make_portions(
             manifest.note(int(row["id"]), portions[row["id"]], entry)
             if progress:
                 progress(row["read"])
-            yield outcome_of(entry)
+            yield _fetched(outcome_of(entry), folder)
+
+
+def _fetched(outcome: Outcome, folder: Path) -> Outcome:
+    """Get the bad lines that lie behind a URL."""
+    if "://" not in outcome.problems:
+        return outcome
+    import fsspec
+
+    name = outcome.problems.rpartition("/")[2]
+    with fsspec.open(outcome.problems) as stream, (folder / name).open("wb") as file:
+        shutil.copyfileobj(stream, file, 1 << 20)
+    return dataclasses.replace(outcome, problems=name)
 
 
 def _refuse_standard_input(portions: Sequence[Portion]) -> None:
@@ -200,16 +218,43 @@ def _entry(number: int, job: _Job, progress: Callable[[int], object]) -> Entry:
         os.chdir(job.here)
     if (found := job.known.get(number)) and kept(found, job.folder, portion, job.work, lambda block: None, progress):
         return found
+    at_work = threading.BoundedSemaphore(job.cores)
+    how: dict[str, Any] = {"at_work": at_work, "progress": progress, "refuse": job.refuse}
+    if job.url:
+        return _sent(number, job, how)
     folder = _own_folder(number, job.folder)
 
     def on_block(block: Block) -> None:
         if not folder.exists():
             raise StoppedError  # the build is over
 
-    at_work = threading.BoundedSemaphore(job.cores)
-    how: dict[str, Any] = {"at_work": at_work, "on_block": on_block, "progress": progress, "refuse": job.refuse}
-    outcome = make_portion(number, portion, job.work, folder, **how)
+    outcome = make_portion(number, portion, job.work, folder, on_block=on_block, **how)
     return entry_of(_inside(folder.name, outcome), job.folder)
+
+
+def _sent(number: int, job: _Job, how: dict[str, Any]) -> Entry:
+    """Make a portion on this node's disk, and send its files to where all come together, each whole or not at all."""
+    place = _own_place(number, job.url)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        outcome = make_portion(number, job.portions[number], job.work, folder, **how)
+        for name in filter(None, (*(shard.file for shard in outcome.shards), outcome.problems)):
+            with whole_file(f"{place}/{name}") as stream, (folder / name).open("rb") as file:
+                shutil.copyfileobj(file, stream, 1 << 20)
+    return {"outcome": dataclasses.asdict(_inside(place, outcome)), "files": {}}
+
+
+def _own_place(number: int, url: str) -> str:
+    """Do for a URL what `_own_folder` does for a folder."""
+    import fsspec
+
+    files, root = fsspec.core.url_to_fs(url)
+    _refuse_many(number, len(files.glob(f"{root}/{number:05d}.try-*/begun")))
+    place = f"{number:05d}.try-{secrets.token_hex(6)}"
+    files.makedirs(f"{root}/{place}", exist_ok=True)
+    with whole_file(f"{url}/{place}/begun") as stream:
+        stream.write(b"yes")
+    return f"{url}/{place}"
 
 
 def _refuse_other_code(code: dict[str, str]) -> None:
@@ -223,8 +268,7 @@ def _refuse_other_code(code: dict[str, str]) -> None:
 
 def _own_folder(number: int, folder: Path) -> Path:
     """Make a folder that no other try of this portion has."""
-    if len(list(folder.glob(f"{number:05d}.try-*"))) >= _TRIES:
-        raise ReleaseError(f"portion {number} took its worker down {_TRIES} times; look at the memory of the nodes")
+    _refuse_many(number, len(list(folder.glob(f"{number:05d}.try-*"))))
     own = folder / f"{number:05d}.try-{secrets.token_hex(6)}"
     try:
         own.mkdir()
@@ -233,6 +277,11 @@ def _own_folder(number: int, folder: Path) -> Path:
             f"node {socket.gethostname()} does not see {folder}; --out must be in a folder that all nodes share"
         ) from None
     return own
+
+
+def _refuse_many(number: int, tries: int) -> None:
+    if tries >= _TRIES:
+        raise ReleaseError(f"portion {number} took its worker down {_TRIES} times; look at the memory of the nodes")
 
 
 def _inside(folder: str, outcome: Outcome) -> Outcome:

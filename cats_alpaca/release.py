@@ -21,14 +21,14 @@ import pyarrow.parquet as pq
 
 from . import card, recipes
 from .card import Fields, SplitFacts, pictures, read_facts, shards, tokens
-from .card.facts import same_rows
+from .card.facts import Folder, same_rows
 from .card.fields import PACKAGED as PACKAGED_FIELDS
 from .card.numbers import Numbers, count
 from .errors import ReleaseError, StoriesError
 from .formats import CONFIGS, FEEDBACK_CONFIGS, SCHEMAS, turns_to_stories
 from .manifest import Manifest
 from .ranges import SHARD_BYTES, Portion, most_portions, plan_portions
-from .remote import to_any_folder
+from .remote import beside, fetch_card, is_url, remove_all, to_any_folder, upload
 from .sharding import Outcome, Shard, Work, make_portions, name_shards, processors, tell
 from .sources import find_files
 from .stories import PACKAGED, Refuse, Report
@@ -86,7 +86,7 @@ def build(
         resume: keep what a stopped build finished, where lines, options and code are the same; what it is made of
             again gives the same bytes.
         engine: "threads" is this machine; "ray" is a cluster, whose nodes all see the sources and `out` under the same
-            names. The bytes are the same.
+            names, as a folder or as a URL. The bytes are the same.
         ray_address: the cluster's; None is what the variable `RAY_ADDRESS` says, or a Ray of its own on this machine.
         **reading: what `read_stories` takes: `keys`, `encoding`, `max_line_bytes`, `report`, `on_problem`, `progress`.
 
@@ -102,10 +102,22 @@ def build(
     """
     given = _collect(feedback) if feedback is not None else None
     how = _How(test_fraction, max_shard_size, threads, resume, engine, ray_address)
-    facts = _build(train, test, Path(out), how, given, force, fields, reading)
+    with _where(out) as (folder, url):
+        facts = _build(train, test, folder, how._replace(url=url), given, force, fields, reading)
     if feedback is not None and given is not None:
         _remember(feedback, facts, given)
     return facts
+
+
+@contextmanager
+def _where(out: str | Path) -> Iterator[tuple[Path, str]]:
+    """Give the release folder; or one of this machine for what no other makes, and the URL of all."""
+    if not is_url(out):
+        yield Path(out), ""
+        return
+    with beside(str(out)) as folder:
+        fetch_card(str(out), folder)
+        yield folder, str(out).rstrip("/")
 
 
 class _How(NamedTuple):
@@ -117,6 +129,12 @@ class _How(NamedTuple):
     resume: bool = False
     engine: str = "threads"
     ray_address: str | None = None
+    url: str = ""
+
+    @property
+    def shards_url(self) -> str:
+        """Where machines that share no folder put shards until the card is written."""
+        return f"{self.url}/{UNFINISHED}" if self.url else ""
 
 
 def _build(
@@ -132,15 +150,43 @@ def _build(
     if not force:
         _refuse_foreign(out)
     told = _told(out, train, fields)
-    with _workshop(out, how.resume) as (folder, shards_folder):
+    with _workshop(out, how.resume) as (folder, shards_folder), _emptied(how.shards_url):
         phrases = tuple(told.get("phrases", ()))
         made, numbers = _write_data(shards_folder, folder / "data", _sources(train, test), how, given, phrases, reading)
-        facts = read_facts(folder, {file: shard.digest for file, shard in made.items()})
+        release = _places(made) if how.url else folder
+        facts = read_facts(release, {_place(file, shard): shard.digest for file, shard in made.items()})
         pictures.draw(folder, numbers)
         (folder / _INFO).write_text(recipes.dataset_info(list(facts["alpaca"])), "utf-8", newline="\n")
-        (folder / "README.md").write_text(_card(folder, facts, numbers, out, told), "utf-8", newline="\n")
-        _install(folder, out)
+        (folder / "README.md").write_text(_card(release, facts, numbers, out, told), "utf-8", newline="\n")
+        if how.url:
+            far = {file: shard.file for file, shard in made.items() if is_url(shard.file)}
+            upload(folder, how.url, {file.relative_to(folder).as_posix(): url for file, url in far.items()})
+        else:
+            _install(folder, out)
     return facts
+
+
+def _places(made: dict[Path, Shard]) -> Folder:
+    places: dict[tuple[str, str], list[Path | str]] = {}
+    for file, shard in made.items():
+        places.setdefault((shard.config, shard.split), []).append(_place(file, shard))
+    return places
+
+
+def _place(file: Path, shard: Shard) -> Path | str:
+    return shard.file if is_url(shard.file) else file
+
+
+@contextmanager
+def _emptied(url: str) -> Iterator[None]:
+    """Remove what is under a URL, before and after."""
+    if url:
+        remove_all(url)
+    try:
+        yield
+    finally:
+        if url:
+            remove_all(url)
 
 
 def check_release(
@@ -245,7 +291,7 @@ def _told(out: Path, train: object, fields: Mapping[str, object] | None) -> Fiel
     return {**before, **card.checked(fields or {})}
 
 
-def _card(folder: Path, facts: Facts, numbers: Numbers, out: Path, told: Fields) -> str:
+def _card(folder: Folder, facts: Facts, numbers: Numbers, out: Path, told: Fields) -> str:
     """Write the card of the files in a folder, with what people wrote into the one that is there."""
     text = card.render(folder, facts, numbers, out.resolve().name, told)
     found = _our_card(out)
@@ -401,6 +447,7 @@ def _start(folder: Path, portions: list[Portion], work: Work, how: _How, **told:
         from . import cluster
 
         where: dict[str, Any] = {"manifest": manifest, "address": how.ray_address, "threads": how.threads}
+        where["url"] = how.shards_url
         return cluster.make_portions(portions, work, folder, **where, **told)
     return make_portions(
         portions, work, folder, threads=how.threads or processors(), make=manifest.make_portion, **told

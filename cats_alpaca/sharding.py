@@ -66,7 +66,7 @@ class Work:
 
 
 class Shard(NamedTuple):
-    """A finished file: the config and the split of its rows, where it is in the folder, for a card its rows' digest."""
+    """A finished file: its rows' config and split, where it is in the folder or its URL, for a card their digest."""
 
     config: str
     split: str
@@ -475,7 +475,10 @@ def tell(
 
 
 def name_shards(shards: Iterable[Shard], folder: Path, place: Callable[[str], Path]) -> dict[Path, Shard]:
-    """Give finished shards the names by which `datasets` knows their split and order, in a config's place."""
+    """Give finished shards the names by which `datasets` knows their split and order, in a config's place.
+
+    What lies behind a URL gets its name later.
+    """
     groups: dict[tuple[str, str], list[Shard]] = {}
     for shard in shards:
         groups.setdefault((shard.config, shard.split), []).append(shard)
@@ -484,7 +487,8 @@ def name_shards(shards: Iterable[Shard], folder: Path, place: Callable[[str], Pa
         place(config).mkdir(parents=True, exist_ok=True)
         for number, shard in enumerate(group):
             name = place(config) / f"{split}-{number:05d}-of-{len(group):05d}.parquet"
-            _link(folder / shard.file, name)
+            if "://" not in shard.file:
+                _link(folder / shard.file, name)
             named[name] = shard
     return named
 

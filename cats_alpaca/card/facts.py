@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..formats import CONFIGS, SCHEMAS
+
+Folder = Path | Mapping[tuple[str, str], Sequence[Path | str]]
+"""A release folder; or where its shards lie, by config and split, before they are in it."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,18 @@ class SplitFacts:
     digest: str
 
 
-def shards(folder: Path, config: str, split: str) -> list[Path]:
+@overload
+def shards(folder: Path, config: str, split: str) -> list[Path]: ...
+@overload
+def shards(folder: Folder, config: str, split: str) -> Sequence[Path | str]: ...
+def shards(folder: Folder, config: str, split: str) -> Sequence[Path | str]:
     """List one split's files, in order."""
+    if not isinstance(folder, Path):
+        return folder.get((config, split), ())
     return sorted((folder / "data" / config).glob(f"{split}-[0-9]*-of-[0-9]*.parquet"))
 
 
-def read_facts(folder: Path, digests: Mapping[Path, str] | None = None) -> dict[str, dict[str, SplitFacts]]:
+def read_facts(folder: Folder, digests: Mapping[Path | str, str] | None = None) -> dict[str, dict[str, SplitFacts]]:
     """Read what every config and split of a release folder holds.
 
     Args:
@@ -55,15 +65,15 @@ def read_facts(folder: Path, digests: Mapping[Path, str] | None = None) -> dict[
     return facts
 
 
-def _facts(files: list[Path], digests: Mapping[Path, str]) -> SplitFacts | None:
+def _facts(files: Sequence[Path | str], digests: Mapping[Path | str, str]) -> SplitFacts | None:
     if not files:
         return None
-    footers = [pq.read_metadata(file) for file in files]
+    footers = [footer_of(file) for file in files]
     return SplitFacts(
         rows=sum(footer.num_rows for footer in footers),
         files=len(files),
         data_bytes=sum(footer.row_group(i).total_byte_size for footer in footers for i in range(footer.num_row_groups)),
-        file_bytes=sum(file.stat().st_size for file in files),
+        file_bytes=sum(size_of(file) for file in files),
         digest=digest_of_all([digests.get(file) or digest(_batches(file)) for file in files]),
     )
 
@@ -75,10 +85,41 @@ def same_rows(some: Path, other: Path, config: str, split: str) -> bool:
     return mine == others
 
 
-def _batches(file: Path) -> Iterator[pa.RecordBatch]:
-    """Read a little at a time; as Arrow does it by itself, it reads ahead, which takes hundreds of MB."""
-    with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as opened:
+def _batches(file: Path | str) -> Iterator[pa.RecordBatch]:
+    with parquet(file) as opened:
         yield from opened.iter_batches(batch_size=4096, use_threads=False)
+
+
+@contextmanager
+def parquet(file: Path | str) -> Iterator[pq.ParquetFile]:
+    """Open a shard, to read a little at a time; Arrow by itself would read ahead, which takes hundreds of MB."""
+    with (
+        _behind(file) if isinstance(file, str) else nullcontext(file) as source,
+        pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20) as opened,
+    ):
+        yield opened
+
+
+def _behind(url: str) -> Any:
+    import fsspec
+
+    return fsspec.open(url)
+
+
+def footer_of(file: Path | str) -> pq.FileMetaData:
+    """Read what a shard's end says of it."""
+    with parquet(file) as opened:
+        return opened.metadata
+
+
+def size_of(file: Path | str) -> int:
+    """Give a shard's bytes."""
+    if isinstance(file, Path):
+        return file.stat().st_size
+    import fsspec
+
+    files, path = fsspec.core.url_to_fs(file)
+    return int(files.size(path))
 
 
 class RowsDigest:

@@ -6,15 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ..formats import CONFIGS
-from .facts import shards
+from .facts import Folder, parquet, shards
 
 SPLITS = ("train", "test")
 MEASURED = ("question", "context", "answer")
@@ -131,7 +129,7 @@ class Numbers:
         return cls(found["rows"], Counter(found["experience"]), topics, lengths, Counter(found["phrases"]))
 
 
-def count(folder: Path, phrases: Iterable[str] = ()) -> Numbers:
+def count(folder: Folder, phrases: Iterable[str] = ()) -> Numbers:
     """Count what the stories of a release folder are like; in bounded memory."""
     numbers = Numbers()
     for batch in batches(folder, "stories"):
@@ -139,15 +137,15 @@ def count(folder: Path, phrases: Iterable[str] = ()) -> Numbers:
     return numbers
 
 
-def batches(folder: Path, config: str, splits: Iterable[str] = SPLITS) -> Iterator[pa.RecordBatch]:
+def batches(folder: Folder, config: str, splits: Iterable[str] = SPLITS) -> Iterator[pa.RecordBatch]:
     """Read the rows of one config, in order."""
     for split in splits:
         for file in shards(folder, config, split):
-            with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as opened:
+            with parquet(file) as opened:
                 yield from opened.iter_batches(1000, use_threads=False)
 
 
-def example(folder: Path) -> dict[str, dict[str, Any]]:
+def example(folder: Folder) -> dict[str, dict[str, Any]]:
     """Choose one story of the train split to show, and give its row in every config.
 
     It is the shortest of the first thousand, of those with a context if there are such.

@@ -19,7 +19,7 @@ from ..formats import CONFIGS, DEFAULT_CONFIG, FEEDBACK_CONFIGS
 from ..recipes import guide
 from . import fields as known_fields
 from . import merging
-from .facts import SplitFacts
+from .facts import Folder, SplitFacts
 from .fields import PROSE, Fields, told_by
 from .header import header
 from .numbers import Numbers, example
@@ -54,7 +54,7 @@ class Address:
         return re.sub(r"\W+", "_", self.name.rpartition("/")[2], flags=re.ASCII).strip("_") or "dataset"
 
 
-def render(folder: Path, facts: dict[str, dict[str, SplitFacts]], numbers: Numbers, name: str, fields: Fields) -> str:
+def render(folder: Folder, facts: dict[str, dict[str, SplitFacts]], numbers: Numbers, name: str, fields: Fields) -> str:
     """Write the card of a release folder.
 
     Args:

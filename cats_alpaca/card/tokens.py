@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from .facts import shards
+from .facts import Folder, footer_of, parquet, shards
 from .numbers import SPLITS, Lengths
 
 TOKENIZERS = {
@@ -56,7 +55,7 @@ def available() -> bool:
     return importlib.util.find_spec("splintr") is not None
 
 
-def measure(folder: Path) -> Tokens:
+def measure(folder: Folder) -> Tokens:
     """Count the tokens of the rows of a release folder; of many rows, every n-th, and of many row groups, too."""
     lengths = {name: Lengths() for name in TOKENIZERS}
     texts = _texts(folder)
@@ -84,7 +83,7 @@ def _tokenizer(vocabulary: str) -> Any:
     return Tokenizer.from_pretrained(vocabulary)
 
 
-def _texts(folder: Path) -> Iterator[str]:
+def _texts(folder: Folder) -> Iterator[str]:
     """Read the sample; however large the release, no more than a few GB of it."""
     groups = list(_row_groups(folder))
     chosen = groups[:: -(-len(groups) // ROW_GROUPS)]
@@ -92,15 +91,16 @@ def _texts(folder: Path) -> Iterator[str]:
     seen = 0
     for file, group, rows in chosen:
         if some := range(-seen % step, rows, step):
-            yield from _joined(pq.ParquetFile(file).read_row_group(group).take(list(some)))
+            with parquet(file) as opened:
+                yield from _joined(opened.read_row_group(group).take(list(some)))
         seen += rows
 
 
-def _row_groups(folder: Path) -> Iterator[tuple[Path, int, int]]:
+def _row_groups(folder: Folder) -> Iterator[tuple[Path | str, int, int]]:
     """List the row groups in order: file, number, rows."""
     for split in SPLITS:
         for file in shards(folder, "prompt_completion", split):
-            footer = pq.read_metadata(file)
+            footer = footer_of(file)
             for group in range(footer.num_row_groups):
                 yield file, group, footer.row_group(group).num_rows
 
