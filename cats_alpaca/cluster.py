@@ -27,6 +27,7 @@ from .errors import ReleaseError
 from .manifest import Entry, Manifest, entry_of, kept, outcome_of
 from .manifest import code as own_code
 from .ranges import Portion
+from .remote import send
 from .sharding import Outcome, StoppedError, Work, make_portion
 from .sources import Block
 from .stories import Refuse
@@ -239,8 +240,7 @@ def _sent(number: int, job: _Job, how: dict[str, Any]) -> Entry:
         folder = Path(temporary)
         outcome = make_portion(number, job.portions[number], job.work, folder, **how)
         for name in filter(None, (*(shard.file for shard in outcome.shards), outcome.problems)):
-            with whole_file(f"{place}/{name}") as stream, (folder / name).open("rb") as file:
-                shutil.copyfileobj(file, stream, 1 << 20)
+            send(folder / name, f"{place}/{name}")
     return {"outcome": dataclasses.asdict(_inside(place, outcome)), "files": {}}
 
 

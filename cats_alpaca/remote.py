@@ -127,20 +127,29 @@ def upload(folder: Path, url: str, there_already: Mapping[str, str] | None = Non
             if name == "README.md":
                 _remove(files, root, filter(_OURS.fullmatch, there - names))
             sent.append(name)
-            _send(files, f"{root.rstrip('/')}/{name}", moved.get(name) or folder / name, f"{url.rstrip('/')}/{name}")
+            if name in moved:
+                _move(files, moved[name], f"{root.rstrip('/')}/{name}")
+            else:
+                send(folder / name, f"{url.rstrip('/')}/{name}")
     except BaseException:
         _remove(files, root, set(sent) - there)
         raise
     _remove(files, root, filter(_OURS.fullmatch, there - names))
 
 
-def _send(files: Any, path: str, source: Path | str, url: str) -> None:
+def send(file: Path, url: str) -> None:
+    """Copy a file of this machine to a URL, whole or not at all."""
+    import fsspec
+
+    files, path = fsspec.core.url_to_fs(url)
     files.makedirs(path.rpartition("/")[0], exist_ok=True)
-    if isinstance(source, str):
-        files.mv(files._strip_protocol(source), path)
-        return
-    with whole_file(url) as stream, source.open("rb") as file:
-        shutil.copyfileobj(file, stream, 1 << 20)
+    with whole_file(url) as stream, file.open("rb") as source:
+        shutil.copyfileobj(source, stream, 1 << 20)
+
+
+def _move(files: Any, source: str, target: str) -> None:
+    files.makedirs(target.rpartition("/")[0], exist_ok=True)
+    files.mv(files._strip_protocol(source), target)
 
 
 def _remove(files: Any, root: str, names: Iterable[str]) -> None:
