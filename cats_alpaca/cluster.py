@@ -1,5 +1,7 @@
 """Portions become shards on the machines of a Ray cluster, by the very function that makes them on one machine.
 
+`check` has its blocks examined there, too.
+
 Ray Data hands the portions out, runs those again whose node died, and gives the outcomes back in order. Every try
 writes into a folder of its own, which its outcome names: of a try that died, or went on when it was given up already,
 nothing is ever looked at.
@@ -20,8 +22,10 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import ReleaseError
 from .manifest import Entry, Manifest, entry_of, kept, outcome_of
@@ -32,6 +36,9 @@ from .sharding import Outcome, StoppedError, Work, make_portion
 from .sources import Block
 from .stories import Refuse
 from .writing import whole_file
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 _TRIES = 20
 """Nodes may come and go, but a portion that takes its worker down with it must not do so for ever."""
@@ -121,6 +128,40 @@ def _fetched(outcome: Outcome, folder: Path) -> Outcome:
     with fsspec.open(outcome.problems) as stream, (folder / name).open("wb") as file:
         shutil.copyfileobj(stream, file, 1 << 20)
     return dataclasses.replace(outcome, problems=name)
+
+
+def call_all(
+    call: Callable[[_Item], _Result], items: Iterator[_Item], *, part: str, address: str | None = None
+) -> Generator[_Result, None, None]:
+    """Call a function with each item on a Ray cluster, some ahead; give the results in order.
+
+    Args:
+        call: a function that every node can import, or a `partial` of one.
+        items: what is sent to the nodes.
+        part: the subpackage that decides what comes out; all nodes must have the same.
+        address: the cluster's, as `make_portions` takes it.
+
+    Raises:
+        ReleaseError: when Ray is not installed or the cluster cannot be used.
+    """
+    with _connected(address) as ray:
+        task = ray.remote(num_cpus=1, max_retries=_TRIES)(_call)
+        begin = partial(task.remote, call, part=part, code=own_code(part))
+        pending = [begin(item) for item in islice(items, 2 * sum(_cores_of(ray.nodes())) + 1)]
+        while pending:
+            try:
+                result = ray.get(pending.pop(0))
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
+            except ray.exceptions.RayError as error:
+                raise ReleaseError(f"the Ray cluster cannot go on: {_first_line(error)}") from error
+            pending += [begin(item) for item in islice(items, 1)]
+            yield result
+
+
+def _call(call: Callable[[_Item], _Result], item: _Item, part: str, code: dict[str, str]) -> _Result:
+    _refuse_other_code(code, part)
+    return call(item)
 
 
 def _refuse_standard_input(portions: Sequence[Portion]) -> None:
@@ -257,12 +298,12 @@ def _own_place(number: int, url: str) -> str:
     return f"{url}/{place}"
 
 
-def _refuse_other_code(code: dict[str, str]) -> None:
-    for name, found in own_code().items():
+def _refuse_other_code(code: dict[str, str], part: str = "card") -> None:
+    for name, found in own_code(part).items():
         if found != code[name]:
             raise ReleaseError(
                 f"node {socket.gethostname()}: {name} is {found!r}, but {code[name]!r} where the build was started; "
-                "install the same on all nodes, or the bytes would depend on the node"
+                "install the same on all nodes, or the result would depend on the node"
             )
 
 

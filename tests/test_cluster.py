@@ -297,6 +297,44 @@ def test_a_node_that_dies_leaves_no_shard_behind_a_url(bucket: s3fs.S3FileSystem
     assert again
 
 
+CHECK = """
+import json, sys
+from cats_alpaca.checks import examine
+where = {"engine": "ray", "ray_address": sys.argv[2]} if sys.argv[2] else {}
+answers, sys.stdout = sys.stdout, sys.stderr
+read = []
+def progress(size):
+    read.append(size)
+    if len(read) == 5:  # the first blocks, of which each is twice as large as the one before, are on their way
+        print("reading", file=answers, flush=True)
+found = examine(sys.argv[1], progress=progress, **where)
+print(json.dumps([found.stories, found.shape, found.findings]), file=answers, flush=True)
+"""
+
+
+@with_ray
+def test_check_finds_the_same_on_a_cluster_that_loses_a_node(nodes: Nodes, write: Write) -> None:
+    rng = random.Random(3)
+    answers = ["".join(chr(rng.randrange(0x3041, 0x30FF)) for _ in range(200)) for _ in range(20_000)]
+    answers += [answer[:-1] + "。" for answer in answers[:300]] + answers[:50]
+    lines = [json.dumps({"question": f"{n} なぜ", "answer": a}, ensure_ascii=False) for n, a in enumerate(answers)]
+    source = write("\n".join([*lines, "{", *lines[:20]]).encode())
+    alone, many = (
+        subprocess.Popen([sys.executable, "-c", CHECK, source, address], stdout=-1, text=True)
+        for address in ("", nodes.address)
+    )
+    assert many.stdout
+    assert many.stdout.readline() == "reading\n"
+    nodes.kill_one()
+    assert not select.select([many.stdout], [], [], 0)[0]  # it was in the middle
+    nodes.wait_for_two()
+    expected, found = (json.loads(one.communicate(timeout=120)[0].splitlines()[-1]) for one in (alone, many))
+    assert found == expected
+    rules = [rule for rule, *_ in found[2]]
+    assert (rules.count("duplicate-answer"), rules.count("invalid-json"), found[0]) == (70, 1, 20_370)
+    assert rules.count("near-answer") >= 300
+
+
 # ---- without one
 
 
@@ -314,7 +352,8 @@ def test_without_ray_the_next_step_is_named(write: Write, tmp_path: Path) -> Non
 def test_what_a_cluster_cannot_do_is_wrong_usage(run: Run) -> None:
     done = run("build", "--engine", "ray", "--check")
     assert (done.returncode, "--check builds nothing" in done.stderr) == (2, True)
-    assert run("build", "--ray-address", "auto").returncode == 2
+    for command in ("build", "check"):
+        assert run(command, "--ray-address", "auto").returncode == 2
 
 
 def test_standard_input_is_for_one_machine(tmp_path: Path) -> None:
