@@ -1,5 +1,7 @@
 """Portions become shards on the machines of a Ray cluster, by the very function that makes them on one machine.
 
+`check` has its blocks examined there, too.
+
 Ray Data hands the portions out, runs those again whose node died, and gives the outcomes back in order. Every try
 writes into a folder of its own, which its outcome names: of a try that died, or went on when it was given up already,
 nothing is ever looked at.
@@ -15,20 +17,28 @@ import pickle
 import secrets
 import shutil
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import ReleaseError
 from .manifest import Entry, Manifest, entry_of, kept, outcome_of
 from .manifest import code as own_code
 from .ranges import Portion
-from .sharding import Outcome, Shard, StoppedError, Work, make_portion
+from .remote import send
+from .sharding import Outcome, StoppedError, Work, make_portion
 from .sources import Block
 from .stories import Refuse
+from .writing import whole_file
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 _TRIES = 20
 """Nodes may come and go, but a portion that takes its worker down with it must not do so for ever."""
@@ -41,7 +51,8 @@ class _Job:
     Attributes:
         portions: all of them; a task has the number of its own.
         work: how to make them.
-        folder: where the files go; all nodes see it.
+        folder: where the files go; all nodes see it, unless there is a URL.
+        url: where the files go instead; empty where there is none.
         here: the folder from which relative names of sources start.
         cores: how many threads of one task may compute at the same time.
         known: what an earlier build finished, by the portion's number.
@@ -52,6 +63,7 @@ class _Job:
     portions: Sequence[Portion]
     work: Work
     folder: Path
+    url: str
     here: str
     cores: int
     known: dict[int, Entry]
@@ -64,6 +76,7 @@ def make_portions(
     work: Work,
     folder: Path,
     *,
+    url: str = "",
     manifest: Manifest,
     address: str | None = None,
     threads: int | None = None,
@@ -75,7 +88,8 @@ def make_portions(
     Args:
         portions: what to make.
         work: how to make it.
-        folder: where the files go; all nodes see it under this name.
+        folder: where the files go; all nodes see it under this name, unless there is a URL.
+        url: where the shards go instead, to be named in the outcomes; the folder gets the bad lines.
         manifest: knows what is finished, and is told what is.
         address: the cluster's; None is what the variable `RAY_ADDRESS` says, or a Ray of its own on this machine.
         threads: how many cores one task takes; None is as many as there are for each portion.
@@ -93,7 +107,7 @@ def make_portions(
     _sweep(folder, known)
     with _connected(address) as ray:
         cores = threads or cores_each(_cores_of(ray.nodes()), len(portions), len(work.configs))
-        job = _Job(portions, work, folder, os.getcwd(), cores, known, manifest.head["code"], refuse)
+        job = _Job(portions, work, folder, url, os.getcwd(), cores, known, manifest.head["code"], refuse)
         for row in _run(ray, job):
             if row["failure"]:
                 raise pickle.loads(row["failure"])  # noqa: S301 - our own task wrote it
@@ -101,7 +115,53 @@ def make_portions(
             manifest.note(int(row["id"]), portions[row["id"]], entry)
             if progress:
                 progress(row["read"])
-            yield outcome_of(entry)
+            yield _fetched(outcome_of(entry), folder)
+
+
+def _fetched(outcome: Outcome, folder: Path) -> Outcome:
+    """Get the bad lines that lie behind a URL."""
+    if "://" not in outcome.problems:
+        return outcome
+    import fsspec
+
+    name = outcome.problems.rpartition("/")[2]
+    with fsspec.open(outcome.problems) as stream, (folder / name).open("wb") as file:
+        shutil.copyfileobj(stream, file, 1 << 20)
+    return dataclasses.replace(outcome, problems=name)
+
+
+def call_all(
+    call: Callable[[_Item], _Result], items: Iterator[_Item], *, part: str, address: str | None = None
+) -> Generator[_Result, None, None]:
+    """Call a function with each item on a Ray cluster, some ahead; give the results in order.
+
+    Args:
+        call: a function that every node can import, or a `partial` of one.
+        items: what is sent to the nodes.
+        part: the subpackage that decides what comes out; all nodes must have the same.
+        address: the cluster's, as `make_portions` takes it.
+
+    Raises:
+        ReleaseError: when Ray is not installed or the cluster cannot be used.
+    """
+    with _connected(address) as ray:
+        task = ray.remote(num_cpus=1, max_retries=_TRIES)(_call)
+        begin = partial(task.remote, call, part=part, code=own_code(part))
+        pending = [begin(item) for item in islice(items, 2 * sum(_cores_of(ray.nodes())) + 1)]
+        while pending:
+            try:
+                result = ray.get(pending.pop(0))
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
+            except ray.exceptions.RayError as error:
+                raise ReleaseError(f"the Ray cluster cannot go on: {_first_line(error)}") from error
+            pending += [begin(item) for item in islice(items, 1)]
+            yield result
+
+
+def _call(call: Callable[[_Item], _Result], item: _Item, part: str, code: dict[str, str]) -> _Result:
+    _refuse_other_code(code, part)
+    return call(item)
 
 
 def _refuse_standard_input(portions: Sequence[Portion]) -> None:
@@ -200,31 +260,56 @@ def _entry(number: int, job: _Job, progress: Callable[[int], object]) -> Entry:
         os.chdir(job.here)
     if (found := job.known.get(number)) and kept(found, job.folder, portion, job.work, lambda block: None, progress):
         return found
+    at_work = threading.BoundedSemaphore(job.cores)
+    how: dict[str, Any] = {"at_work": at_work, "progress": progress, "refuse": job.refuse}
+    if job.url:
+        return _sent(number, job, how)
     folder = _own_folder(number, job.folder)
 
     def on_block(block: Block) -> None:
         if not folder.exists():
             raise StoppedError  # the build is over
 
-    at_work = threading.BoundedSemaphore(job.cores)
-    how: dict[str, Any] = {"at_work": at_work, "on_block": on_block, "progress": progress, "refuse": job.refuse}
-    outcome = make_portion(number, portion, job.work, folder, **how)
+    outcome = make_portion(number, portion, job.work, folder, on_block=on_block, **how)
     return entry_of(_inside(folder.name, outcome), job.folder)
 
 
-def _refuse_other_code(code: dict[str, str]) -> None:
-    for name, found in own_code().items():
+def _sent(number: int, job: _Job, how: dict[str, Any]) -> Entry:
+    """Make a portion on this node's disk, and send its files to where all come together, each whole or not at all."""
+    place = _own_place(number, job.url)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        outcome = make_portion(number, job.portions[number], job.work, folder, **how)
+        for name in filter(None, (*(shard.file for shard in outcome.shards), outcome.problems)):
+            send(folder / name, f"{place}/{name}")
+    return {"outcome": dataclasses.asdict(_inside(place, outcome)), "files": {}}
+
+
+def _own_place(number: int, url: str) -> str:
+    """Do for a URL what `_own_folder` does for a folder."""
+    import fsspec
+
+    files, root = fsspec.core.url_to_fs(url)
+    _refuse_many(number, len(files.glob(f"{root}/{number:05d}.try-*/begun")))
+    place = f"{number:05d}.try-{secrets.token_hex(6)}"
+    files.makedirs(f"{root}/{place}", exist_ok=True)
+    with whole_file(f"{url}/{place}/begun") as stream:
+        stream.write(b"yes")
+    return f"{url}/{place}"
+
+
+def _refuse_other_code(code: dict[str, str], part: str = "card") -> None:
+    for name, found in own_code(part).items():
         if found != code[name]:
             raise ReleaseError(
                 f"node {socket.gethostname()}: {name} is {found!r}, but {code[name]!r} where the build was started; "
-                "install the same on all nodes, or the bytes would depend on the node"
+                "install the same on all nodes, or the result would depend on the node"
             )
 
 
 def _own_folder(number: int, folder: Path) -> Path:
     """Make a folder that no other try of this portion has."""
-    if len(list(folder.glob(f"{number:05d}.try-*"))) >= _TRIES:
-        raise ReleaseError(f"portion {number} took its worker down {_TRIES} times; look at the memory of the nodes")
+    _refuse_many(number, len(list(folder.glob(f"{number:05d}.try-*"))))
     own = folder / f"{number:05d}.try-{secrets.token_hex(6)}"
     try:
         own.mkdir()
@@ -235,8 +320,13 @@ def _own_folder(number: int, folder: Path) -> Path:
     return own
 
 
+def _refuse_many(number: int, tries: int) -> None:
+    if tries >= _TRIES:
+        raise ReleaseError(f"portion {number} took its worker down {_TRIES} times; look at the memory of the nodes")
+
+
 def _inside(folder: str, outcome: Outcome) -> Outcome:
     """Name an outcome's files as they are seen from the folder above."""
-    shards = [Shard(one.config, one.split, f"{folder}/{one.file}") for one in outcome.shards]
+    shards = [one._replace(file=f"{folder}/{one.file}") for one in outcome.shards]
     problems = outcome.problems and f"{folder}/{outcome.problems}"
     return dataclasses.replace(outcome, shards=shards, problems=problems)

@@ -10,14 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .card import read_facts
-from .card.numbers import count
 from .card.pictures import NAMES
 from .cluster import cores_each
 from .exact import Keys
 from .formats import CONFIGS
 from .ranges import SHARD_BYTES, Portion, Range, most_portions, plan_portions
-from .sharding import Outcome, Work, make_portion, name_shards, portions_at_once, processors
+from .sharding import Work, make_portion, portions_at_once, processors
 from .sources import BLOCK_BYTES, find_files, look_at, read_blocks
 from .stories import MAX_LINE_BYTES, STORIES
 
@@ -42,7 +40,6 @@ class Estimate:
         seconds: of the whole build, on so many processors.
         memory: bytes at the peak, of one machine.
         busy_cores: how many can compute at the same time; a cluster may have more of them than portions take.
-        card_seconds: how many of the seconds one core alone reads rows for the card; only a cluster's are told apart.
     """
 
     source_bytes: int
@@ -56,7 +53,6 @@ class Estimate:
     seconds: float
     memory: int
     busy_cores: int = 1
-    card_seconds: float = 0.0
 
 
 def estimate(
@@ -98,38 +94,25 @@ def estimate(
         shard_bytes=max_shard_size,
         most=most_portions(len(CONFIGS), splits),
     )
-    work = Work(tuple(CONFIGS), shard_bytes, test_fraction, False, keys, None, max_line_bytes)
+    work = Work(tuple(CONFIGS), shard_bytes, test_fraction, False, keys, None, max_line_bytes, phrases=())
     with tempfile.TemporaryDirectory() as folder:
         sample = Path(folder, "sample.jsonl")
         taking = _take(portions, sample, work, encoding)
-        found, outcome = _scaled(portions, splits, cores or processors(), work, sample, taking)
-        return found if nodes is None else _on_nodes(found, outcome, portions, nodes, cores or processors(), sample)
+        found = _scaled(portions, splits, cores or processors(), work, sample, taking)
+        return found if nodes is None else _on_nodes(found, portions, nodes, cores or processors())
 
 
-def _on_nodes(
-    found: Estimate, outcome: Outcome, portions: Sequence[Portion], nodes: int, cores: int, sample: Path
-) -> Estimate:
-    """Turn the plan of one machine into that of a cluster: in waves of portions, and a card that the driver writes."""
+def _on_nodes(found: Estimate, portions: Sequence[Portion], nodes: int, cores: int) -> Estimate:
+    """Turn the plan of one machine into that of a cluster: in waves of portions."""
     each = cores_each([cores] * nodes, len(portions), len(CONFIGS))
     at_once = min(len(portions), nodes * (cores // each))
     waves = -(-len(portions) // at_once)
     per_byte = found.seconds * cores / found.source_bytes
-    card = _card_seconds(outcome, sample) * found.source_bytes / found.sampled_bytes
-    seconds = waves * max(portion.size for portion in portions) * per_byte / each + card
+    seconds = waves * max(portion.size for portion in portions) * per_byte / each
     here = min(portions_at_once(cores, Work(tuple(CONFIGS), 0)), len(portions))
     there = -(-at_once // nodes)
     memory = round(found.memory * max(there / here, 1))
-    return replace(found, seconds=seconds, memory=memory, busy_cores=at_once * each, card_seconds=card)
-
-
-def _card_seconds(outcome: Outcome, sample: Path) -> float:
-    """Measure what the card's digests and counts take, on the shards of the sample."""
-    name_shards(outcome.shards, sample.parent, (sample.parent / "data").joinpath)
-    started = time.process_time()
-    read_facts(sample.parent)
-    digested = time.process_time()
-    count(sample.parent)
-    return digested - started + 2 * (time.process_time() - digested)  # for the pictures, and for the text
+    return replace(found, seconds=seconds, memory=memory, busy_cores=at_once * each)
 
 
 def _take(portions: Sequence[Portion], sample: Path, work: Work, encoding: str | None) -> tuple[float, float]:
@@ -160,7 +143,7 @@ def _take(portions: Sequence[Portion], sample: Path, work: Work, encoding: str |
 
 def _scaled(
     portions: Sequence[Portion], splits: int, cores: int, work: Work, sample: Path, taking: tuple[float, float]
-) -> tuple[Estimate, Outcome]:
+) -> Estimate:
     seconds_to_read, inflated = taking
     sampled, source_bytes = max(sample.stat().st_size, 1), round(_stored_bytes(portions) * inflated)
     memory, started = _peak(), time.process_time()
@@ -170,7 +153,7 @@ def _scaled(
     largest = max(((sample.parent / shard.file).stat().st_size for shard in outcome.shards), default=0)
     shards = splits * sum(min(-(-portion.size // work.shard_bytes) or 1, portion.files) for portion in portions)
     at_once = min(portions_at_once(cores, work), len(portions))
-    found = Estimate(
+    return Estimate(
         source_bytes=source_bytes,
         sampled_bytes=sampled,
         rows=round(outcome.kept / sampled * source_bytes),
@@ -183,7 +166,6 @@ def _scaled(
         memory=memory + at_once * (_peak() - memory),
         busy_cores=cores,
     )
-    return found, outcome
 
 
 def _stored_bytes(portions: Sequence[Portion]) -> int:

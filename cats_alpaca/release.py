@@ -21,13 +21,14 @@ import pyarrow.parquet as pq
 
 from . import __version__, card, recipes
 from .card import Fields, SplitFacts, pictures, read_facts, shards, tokens
+from .card.facts import Folder, same_rows
 from .card.fields import PACKAGED as PACKAGED_FIELDS
-from .card.numbers import count
+from .card.numbers import Numbers, count
 from .errors import ReleaseError, StoriesError
 from .formats import CONFIGS, FEEDBACK_CONFIGS, SCHEMAS, turns_to_stories
 from .manifest import Manifest
 from .ranges import SHARD_BYTES, Portion, most_portions, plan_portions
-from .remote import to_any_folder
+from .remote import beside, fetch_card, is_url, remove_all, to_any_folder, upload
 from .sharding import Outcome, Shard, Work, make_portions, name_shards, processors, tell
 from .sources import find_files
 from .stories import PACKAGED, Refuse, Report
@@ -85,7 +86,7 @@ def build(
         resume: keep what a stopped build finished, where lines, options and code are the same; what it is made of
             again gives the same bytes.
         engine: "threads" is this machine; "ray" is a cluster, whose nodes all see the sources and `out` under the same
-            names. The bytes are the same.
+            names, as a folder or as a URL. The bytes are the same.
         ray_address: the cluster's; None is what the variable `RAY_ADDRESS` says, or a Ray of its own on this machine.
         **reading: what `read_stories` takes: `keys`, `encoding`, `max_line_bytes`, `report`, `on_problem`, `progress`.
 
@@ -101,10 +102,22 @@ def build(
     """
     given = _collect(feedback) if feedback is not None else None
     how = _How(test_fraction, max_shard_size, threads, resume, engine, ray_address)
-    facts = _build(train, test, Path(out), how, given, force, fields, reading)
+    with _where(out) as (folder, url):
+        facts = _build(train, test, folder, how._replace(url=url), given, force, fields, reading)
     if feedback is not None and given is not None:
         _remember(feedback, facts, given)
     return facts
+
+
+@contextmanager
+def _where(out: str | Path) -> Iterator[tuple[Path, str]]:
+    """Give the release folder; or one of this machine for what no other makes, and the URL of all."""
+    if not is_url(out):
+        yield Path(out), ""
+        return
+    with beside(str(out)) as folder:
+        fetch_card(str(out), folder)
+        yield folder, str(out).rstrip("/")
 
 
 class _How(NamedTuple):
@@ -116,6 +129,12 @@ class _How(NamedTuple):
     resume: bool = False
     engine: str = "threads"
     ray_address: str | None = None
+    url: str = ""
+
+    @property
+    def shards_url(self) -> str:
+        """Where machines that share no folder put shards until the card is written."""
+        return f"{self.url}/{UNFINISHED}" if self.url else ""
 
 
 def _build(
@@ -131,14 +150,43 @@ def _build(
     if not force:
         _refuse_foreign(out)
     told = _told(out, train, fields)
-    with _workshop(out, how.resume) as (folder, shards_folder):
-        _write_data(shards_folder, folder / "data", _sources(train, test), how, given, reading)
-        facts = read_facts(folder)
-        pictures.draw(folder, count(folder))
+    with _workshop(out, how.resume) as (folder, shards_folder), _emptied(how.shards_url):
+        phrases = tuple(told.get("phrases", ()))
+        made, numbers = _write_data(shards_folder, folder / "data", _sources(train, test), how, given, phrases, reading)
+        release = _places(made) if how.url else folder
+        facts = read_facts(release, {_place(file, shard): shard.digest for file, shard in made.items()})
+        pictures.draw(folder, numbers)
         (folder / _INFO).write_text(recipes.dataset_info(list(facts["alpaca"])), "utf-8", newline="\n")
-        (folder / "README.md").write_text(_card(folder, facts, out, told), "utf-8", newline="\n")
-        _install(folder, out)
+        (folder / "README.md").write_text(_card(release, facts, numbers, out, told), "utf-8", newline="\n")
+        if how.url:
+            far = {file: shard.file for file, shard in made.items() if is_url(shard.file)}
+            upload(folder, how.url, {file.relative_to(folder).as_posix(): url for file, url in far.items()})
+        else:
+            _install(folder, out)
     return facts
+
+
+def _places(made: dict[Path, Shard]) -> Folder:
+    places: dict[tuple[str, str], list[Path | str]] = {}
+    for file, shard in made.items():
+        places.setdefault((shard.config, shard.split), []).append(_place(file, shard))
+    return places
+
+
+def _place(file: Path, shard: Shard) -> Path | str:
+    return shard.file if is_url(shard.file) else file
+
+
+@contextmanager
+def _emptied(url: str) -> Iterator[None]:
+    """Remove what is under a URL, before and after."""
+    if url:
+        remove_all(url)
+    try:
+        yield
+    finally:
+        if url:
+            remove_all(url)
 
 
 def check_release(
@@ -168,7 +216,10 @@ def check_release(
         fresh = _build(train, test, Path(folder), how, given, False, fields, reading)
         try:
             found = read_facts(out)
-            stale = [*_stale_data(out, found, fresh), *_stale_card(out, found, _told(out, train, fields))]
+            stale = [
+                *_stale_data(out, found, Path(folder), fresh),
+                *_stale_card(out, found, _told(out, train, fields)),
+            ]
         except (pa.ArrowInvalid, OSError) as error:
             stale = [f"it cannot be read ({error})"]
     if stale:
@@ -223,12 +274,13 @@ def _remember(feedback: str | Path, facts: Facts, given: Given) -> None:
         record_build(store, _digest(facts), given.ids)
 
 
-def _stale_data(out: Path, found: Facts, fresh: Facts) -> Iterator[str]:
+def _stale_data(out: Path, found: Facts, made: Path, fresh: Facts) -> Iterator[str]:
     for config, schema in SCHEMAS.items():
         splits, others = fresh.get(config, {}), found.get(config, {})
         for split in sorted(splits.keys() | others.keys()):
             new, old = splits.get(split), others.get(split)
-            if new is None or old is None or new.digest != old.digest:
+            # Cut into files at other places, the same rows have another digest.
+            if not (new and old) or (new.digest != old.digest and not same_rows(made, out, config, split)):
                 yield f"the rows of {config}/{split}"
             for file in shards(out, config, split):
                 # Schema metadata of `datasets` 4 and newer would make older versions refuse the file.
@@ -237,7 +289,8 @@ def _stale_data(out: Path, found: Facts, fresh: Facts) -> Iterator[str]:
 
 
 def _stale_card(out: Path, facts: Facts, told: Fields) -> Iterator[str]:
-    found, made = _our_card(out), _card(out, facts, out, told)
+    numbers = count(out, told.get("phrases", ()))
+    found, made = _our_card(out), _card(out, facts, numbers, out, told)
     if found and not tokens.available():
         found, made = (card.without(text, tokens.SECTIONS) for text in (found, made))
     if not found or made != found:
@@ -245,7 +298,7 @@ def _stale_card(out: Path, facts: Facts, told: Fields) -> Iterator[str]:
     info = out / _INFO
     if not info.is_file() or info.read_text("utf-8") != recipes.dataset_info(list(facts["alpaca"])):
         yield _INFO
-    yield from (f"the picture {name}" for name in pictures.stale(out, count(out)))
+    yield from (f"the picture {name}" for name in pictures.stale(out, numbers))
 
 
 def _told(out: Path, train: object, fields: Mapping[str, object] | None) -> Fields:
@@ -256,9 +309,9 @@ def _told(out: Path, train: object, fields: Mapping[str, object] | None) -> Fiel
     return {**before, **card.checked(fields or {})}
 
 
-def _card(folder: Path, facts: Facts, out: Path, told: Fields) -> str:
+def _card(folder: Folder, facts: Facts, numbers: Numbers, out: Path, told: Fields) -> str:
     """Write the card of the files in a folder, with what people wrote into the one that is there."""
-    text = card.render(folder, facts, out.resolve().name, told)
+    text = card.render(folder, facts, numbers, out.resolve().name, told)
     found = _our_card(out)
     return card.merge(text, found) if found else text
 
@@ -338,11 +391,19 @@ def _sources(train: str | Iterable[str] | None, test: str | Iterable[str] | None
     return [("train", file) for file in find_files(train)] + [("test", file) for file in find_files(test or ())]
 
 
-def work_of(configs: tuple[str, ...], shard_bytes: int, *, test_fraction: float = 0.0, **reading: Any) -> Work:
+def work_of(
+    configs: tuple[str, ...],
+    shard_bytes: int,
+    *,
+    test_fraction: float = 0.0,
+    phrases: tuple[str, ...] | None = None,
+    **reading: Any,
+) -> Work:
     """Take from the reading options what decides the bytes."""
     names = {"keys", "encoding", "max_line_bytes", "block_bytes", "refused"} & reading.keys()
     options = {name: reading[name] for name in names}
-    return Work(configs, shard_bytes, test_fraction, keep_problems=reading.get("on_problem") is not None, **options)
+    keep = reading.get("on_problem") is not None
+    return Work(configs, shard_bytes, test_fraction, keep_problems=keep, phrases=phrases, **options)
 
 
 def _write_data(
@@ -351,8 +412,10 @@ def _write_data(
     sources: list[tuple[str, str]],
     how: _How,
     given: Given | None,
+    phrases: tuple[str, ...],
     reading: dict[str, Any],
-) -> None:
+) -> tuple[dict[Path, Shard], Numbers]:
+    """Write all shards; give them by their names, and what their stories count up to."""
     portions, shard_bytes = plan_portions(
         sources,
         encoding=reading.get("encoding"),
@@ -361,12 +424,23 @@ def _write_data(
     )
     # What may leave a feedback store is another question at every moment: what was made before is not kept.
     refused = {"refused": secrets.token_hex(8)} if given else {}
-    work = work_of(tuple(CONFIGS), shard_bytes, test_fraction=how.test_fraction, **reading, **refused)
+    work = work_of(tuple(CONFIGS), shard_bytes, test_fraction=how.test_fraction, phrases=phrases, **reading, **refused)
     outcomes = _make(folder, portions, work, how, given.refuse if given else None, reading)
     _refuse_empty_splits(portions, outcomes)
     pa.default_memory_pool().release_unused()  # the threads are gone, and what they were working with
     made = [shard for outcome in outcomes for shard in outcome.shards]
-    name_shards([*made, *(_write_feedback(folder, given.turns) if given else ())], folder, data.joinpath)
+    numbers = _added_up(outcomes)
+    if given:
+        made += _write_feedback(folder, given.turns)
+        numbers.add(turns_to_stories(given.turns), phrases)
+    return name_shards(made, folder, data.joinpath), numbers
+
+
+def _added_up(outcomes: list[Outcome]) -> Numbers:
+    numbers = Numbers()
+    for outcome in outcomes:
+        numbers.merge(Numbers.from_dict(outcome.numbers))
+    return numbers
 
 
 def _make(
@@ -391,6 +465,7 @@ def _start(folder: Path, portions: list[Portion], work: Work, how: _How, **told:
         from . import cluster
 
         where: dict[str, Any] = {"manifest": manifest, "address": how.ray_address, "threads": how.threads}
+        where["url"] = how.shards_url
         return cluster.make_portions(portions, work, folder, **where, **told)
     return make_portions(
         portions, work, folder, threads=how.threads or processors(), make=manifest.make_portion, **told

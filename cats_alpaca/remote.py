@@ -7,7 +7,8 @@ import inspect
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, ParamSpec, TypeVar
 
@@ -40,12 +41,12 @@ def to_any_folder(name: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
             if not is_url(url := str(given.arguments[name])):
                 return make(*args, **kwargs)
             refuse_foreign(url, given.arguments)
-            with tempfile.TemporaryDirectory() as temporary:
-                folder = Path(temporary, PurePosixPath(url).name)  # a release without a title has its folder's name
-                folder.mkdir()
+            if given.arguments.get("engine") == "ray":
+                return make(*args, **kwargs)  # its shards come from many machines
+            with beside(url) as folder:
                 given.arguments[name] = folder
                 if name == "out":
-                    _fetch_card(url, folder)
+                    fetch_card(url, folder)
                 result = make(*given.args, **given.kwargs)
                 upload(folder, url)
             return result
@@ -55,18 +56,34 @@ def to_any_folder(name: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
     return add
 
 
+@contextmanager
+def beside(url: str) -> Iterator[Path]:
+    """Give an empty folder of this machine that has a URL's name."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, PurePosixPath(url).name)  # a release without a title has its folder's name
+        folder.mkdir()
+        yield folder
+
+
+def remove_all(url: str) -> None:
+    """Remove all that is under a URL."""
+    import fsspec
+
+    files, root = fsspec.core.url_to_fs(url)
+    if files.exists(root):
+        files.rm(root, recursive=True)
+
+
 def refuse_foreign(url: str, options: dict[str, Any]) -> None:
     """Do for a URL what a build does for a folder: overwrite no card that is not ours.
 
     Raises:
-        ReleaseError: when there is one, or when the build is to be resumed or runs on a cluster.
+        ReleaseError: when there is one, or when the build is to be resumed.
     """
     from .card import MARK
 
     if options.get("resume"):
         raise ReleaseError(f"{url}: only a build into a folder of this machine can be resumed; leave --resume out")
-    if options.get("engine") == "ray":
-        raise ReleaseError(f"{url}: a build on Ray needs a folder that all nodes share; name one as --out")
     if "out" not in options or options.get("force"):
         return
     import fsspec
@@ -78,7 +95,7 @@ def refuse_foreign(url: str, options: dict[str, Any]) -> None:
         )
 
 
-def _fetch_card(url: str, folder: Path) -> None:
+def fetch_card(url: str, folder: Path) -> None:
     """Put the card that is there where the build looks for it: what people wrote into it stays."""
     import fsspec
 
@@ -87,8 +104,13 @@ def _fetch_card(url: str, folder: Path) -> None:
         (folder / "README.md").write_bytes(files.cat_file(readme))
 
 
-def upload(folder: Path, url: str) -> None:
+def upload(folder: Path, url: str, there_already: Mapping[str, str] | None = None) -> None:
     """Send a folder's files, the card last; take back what is new when one fails, remove stale shards at the end.
+
+    Args:
+        folder: what to send.
+        url: where to.
+        there_already: the URLs of files that are at their place but for their name, by this name.
 
     Raises:
         OSError: when something cannot be written there.
@@ -96,22 +118,41 @@ def upload(folder: Path, url: str) -> None:
     import fsspec
 
     files, root = fsspec.core.url_to_fs(url)
-    names = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
+    moved = there_already or {}
+    names = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()} | moved.keys()
     there = {path[len(root) :].lstrip("/") for path in files.find(root)}
     sent: list[str] = []
     try:
         for name in sorted(names, key=lambda name: (name == "README.md", name)):
             if name == "README.md":
-                _remove(files, root, filter(_OURS.fullmatch, there - set(names)))
-            with whole_file(f"{url.rstrip('/')}/{name}") as stream, (folder / name).open("rb") as file:
-                sent.append(name)
-                shutil.copyfileobj(file, stream, 1 << 20)
+                _remove(files, root, filter(_OURS.fullmatch, there - names))
+            sent.append(name)
+            if name in moved:
+                _move(files, moved[name], f"{root.rstrip('/')}/{name}")
+            else:
+                send(folder / name, f"{url.rstrip('/')}/{name}")
     except BaseException:
         _remove(files, root, set(sent) - there)
         raise
-    _remove(files, root, filter(_OURS.fullmatch, there - set(names)))
+    _remove(files, root, filter(_OURS.fullmatch, there - names))
+
+
+def send(file: Path, url: str) -> None:
+    """Copy a file of this machine to a URL, whole or not at all."""
+    import fsspec
+
+    files, path = fsspec.core.url_to_fs(url)
+    files.makedirs(path.rpartition("/")[0], exist_ok=True)
+    with whole_file(url) as stream, file.open("rb") as source:
+        shutil.copyfileobj(source, stream, 1 << 20)
+
+
+def _move(files: Any, source: str, target: str) -> None:
+    files.makedirs(target.rpartition("/")[0], exist_ok=True)
+    files.mv(files._strip_protocol(source), target)
 
 
 def _remove(files: Any, root: str, names: Iterable[str]) -> None:
     for name in names:
-        files.rm_file(f"{root.rstrip('/')}/{name}")
+        with suppress(FileNotFoundError):  # the answer that was lost may have been a no
+            files.rm_file(f"{root.rstrip('/')}/{name}")

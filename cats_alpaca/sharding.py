@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from queue import Queue
-from typing import IO, Any, NamedTuple, TypeVar
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,10 @@ from .ranges import Portion, part_bytes
 from .sources import BLOCK_BYTES, Block, read_blocks
 from .stories import MAX_LINE_BYTES, MAX_PROBLEMS, STORIES, Refuse, Report, read_block
 from .writing import ParquetFile
+
+if TYPE_CHECKING:
+    from .card.facts import RowsDigest
+    from .card.numbers import Numbers
 
 _AHEAD = 2
 _Result = TypeVar("_Result")
@@ -46,6 +50,7 @@ class Work:
         keep_problems: whether every bad line is kept with its text, or only the first thousand of a portion without.
         keys, encoding, max_line_bytes, block_bytes: as `read_stories` takes them.
         refused: names what is left out on purpose, which is made again under another name.
+        phrases: what the card counts in the answers, with all else that it tells; None is no card.
     """
 
     configs: tuple[str, ...]
@@ -57,14 +62,16 @@ class Work:
     max_line_bytes: int = MAX_LINE_BYTES
     block_bytes: int = BLOCK_BYTES
     refused: str = ""
+    phrases: tuple[str, ...] | None = None
 
 
 class Shard(NamedTuple):
-    """A finished file: the config and the split of its rows, and where it is in the folder."""
+    """A finished file: its rows' config and split, where it is in the folder or its URL, for a card their digest."""
 
     config: str
     split: str
     file: str
+    digest: str = ""
 
 
 @dataclass
@@ -78,6 +85,7 @@ class Outcome:
         lines: how many lines each range has.
         digest: of all its lines, to know them again.
         problems: the file of the bad lines, with numbers from the range's start; empty where there is none.
+        numbers: what the stories count up to, as `Numbers.as_dict` gives it; empty where there is no card.
     """
 
     shards: list[Shard] = field(default_factory=list)
@@ -86,6 +94,7 @@ class Outcome:
     lines: list[int] = field(default_factory=list)
     digest: str = ""
     problems: str = ""
+    numbers: dict[str, Any] = field(default_factory=dict)
 
 
 class StoppedError(Exception):
@@ -139,7 +148,7 @@ def make_portion(
         SourceError: when a source cannot be read.
     """
     at_work = at_work or nullcontext()
-    outcome, digest, by_code = Outcome(), _Digest(), Counter[str]()
+    outcome, digest, by_code, numbers = Outcome(), _Digest(), Counter[str](), _numbers(work)
     with ExitStack() as stack:
         problems = stack.enter_context(_Problems(folder / f"{number:05d}.problems", work.keep_problems))
         writers = stack.enter_context(_Writers(number, work, folder, at_work))
@@ -149,13 +158,23 @@ def make_portion(
                 digest.add(block)
                 result = read_block(block, work.keys, work.max_line_bytes, "stories" in work.configs, refuse)
                 splits = list(share_out(result.stories, portion.split, work.test_fraction))
+                if numbers:
+                    numbers.add(result.stories, work.phrases or ())
             outcome.kept += result.stories.num_rows
             by_code.update(problem.code for problem in result.problems)
             problems.add(result.problems)
             writers.add(block, splits, portion)
     outcome.shards, outcome.problems, outcome.digest = writers.shards, problems.name, digest.hexdigest()
-    outcome.by_code = dict(by_code)
+    outcome.by_code, outcome.numbers = dict(by_code), numbers.as_dict() if numbers else {}
     return outcome
+
+
+def _numbers(work: Work) -> Numbers | None:
+    if work.phrases is None:
+        return None
+    from .card.numbers import Numbers  # the card brings much that a conversion does not need
+
+    return Numbers()
 
 
 def digest_of(
@@ -266,7 +285,8 @@ class _Writers:
         for split, stories in splits:
             for config in self.work.configs if stories.num_rows else ():
                 if (config, split) not in self.open:
-                    self.open[config, split] = _Writer(self._path(config, split), config, self.at_work)
+                    path, digest = self._path(config, split), _rows_digest(self.work)
+                    self.open[config, split] = _Writer(path, config, self.at_work, digest)
                 self.open[config, split].put(stories)
 
     def _path(self, config: str, split: str) -> Path:
@@ -285,14 +305,25 @@ class _Writers:
         if failures:
             raise failures[0]
         for (config, split), writer in finished.items():
-            self.shards.append(Shard(config, split, str(writer.path.relative_to(self.folder))))
+            digest = writer.digest.hexdigest() if writer.digest else ""
+            self.shards.append(Shard(config, split, str(writer.path.relative_to(self.folder)), digest))
+
+
+def _rows_digest(work: Work) -> RowsDigest | None:
+    if work.phrases is None:
+        return None
+    from .card.facts import RowsDigest
+
+    return RowsDigest()
 
 
 class _Writer:
     """Maps and writes the batches that are put into its queue, up to None."""
 
-    def __init__(self, path: Path, config: str, at_work: AbstractContextManager[object]) -> None:
-        self.path, self.config, self.at_work = path, config, at_work
+    def __init__(
+        self, path: Path, config: str, at_work: AbstractContextManager[object], digest: RowsDigest | None
+    ) -> None:
+        self.path, self.config, self.at_work, self.digest = path, config, at_work, digest
         self.queue: Queue[pa.RecordBatch | None] = Queue(_AHEAD)
         self.failure: BaseException | None = None
         self.thread = threading.Thread(target=self._run, name="write_shard", daemon=True)
@@ -321,7 +352,9 @@ class _Writer:
         with ParquetFile(str(self.path), schema, by_content=True) as file:
             while (stories := self.queue.get()) is not None:
                 with self.at_work:
-                    file.write(to_rows(stories))
+                    file.write(rows := to_rows(stories))
+                    if self.digest:
+                        self.digest.add(rows)
             with self.at_work:
                 file.flush()
 
@@ -441,17 +474,22 @@ def tell(
         yield outcome
 
 
-def name_shards(shards: Iterable[Shard], folder: Path, place: Callable[[str], Path]) -> list[Path]:
-    """Give finished shards the names by which `datasets` knows their split and order, in a config's place."""
-    groups: dict[tuple[str, str], list[str]] = {}
+def name_shards(shards: Iterable[Shard], folder: Path, place: Callable[[str], Path]) -> dict[Path, Shard]:
+    """Give finished shards the names by which `datasets` knows their split and order, in a config's place.
+
+    What lies behind a URL gets its name later.
+    """
+    groups: dict[tuple[str, str], list[Shard]] = {}
     for shard in shards:
-        groups.setdefault((shard.config, shard.split), []).append(shard.file)
-    named = []
-    for (config, split), files in groups.items():
+        groups.setdefault((shard.config, shard.split), []).append(shard)
+    named = {}
+    for (config, split), group in groups.items():
         place(config).mkdir(parents=True, exist_ok=True)
-        for number, file in enumerate(files):
-            named.append(place(config) / f"{split}-{number:05d}-of-{len(files):05d}.parquet")
-            _link(folder / file, named[-1])
+        for number, shard in enumerate(group):
+            name = place(config) / f"{split}-{number:05d}-of-{len(group):05d}.parquet"
+            if "://" not in shard.file:
+                _link(folder / shard.file, name)
+            named[name] = shard
     return named
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -22,12 +23,13 @@ from support import CHECKOUT, Run, Write, code_blocks
 
 import cats_alpaca
 from cats_alpaca import ReleaseError, build, check_release, feedback
-from cats_alpaca.card import MARK, addressed, fields, merge, merging, pictures, read_fields, tokens, told_by
+from cats_alpaca.card import MARK, addressed, fields, merge, merging, pictures, read_facts, read_fields, tokens, told_by
 from cats_alpaca.card.keys import foreign_configs, merge_keys
-from cats_alpaca.card.numbers import Lengths
+from cats_alpaca.card.numbers import Lengths, Numbers, batches, count
 from cats_alpaca.card.text import Address, cite_section
 from cats_alpaca.formats import CONFIGS
 from cats_alpaca.recipes import RECIPES
+from cats_alpaca.stories import SCHEMA
 
 PACKAGED = CHECKOUT / "cats_alpaca"
 CARD = (PACKAGED / "README.md").read_text("utf-8")
@@ -67,6 +69,10 @@ def table(text: str) -> list[list[str]]:
 def in_bytes(size: str) -> float:
     number, unit = size.split()
     return float(number) * {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}[unit]
+
+
+def batches_of(folder: Path) -> list[dict[str, str]]:
+    return [row for batch in batches(folder, "prompt_completion") for row in batch.to_pylist()]
 
 
 def visible(card: str) -> str:
@@ -150,9 +156,9 @@ def test_topics_and_their_contexts_are_counted() -> None:
 def test_phrases_are_counted() -> None:
     rows = table(section("phrases"))[1:]
     assert [row[0] for row in rows] == read_fields(fields.PACKAGED)["phrases"]
-    for phrase, count, share in rows:
+    for phrase, rows_with, share in rows:
         held = sum(phrase in story["answer"] for story in STORIES)
-        assert (count, share) == (f"{held:,}", f"{100 * held / len(STORIES):.1f} %")
+        assert (rows_with, share) == (f"{held:,}", f"{100 * held / len(STORIES):.1f} %")
 
 
 def test_tokens_are_counted_over_all_rows() -> None:
@@ -188,6 +194,59 @@ def test_of_many_rows_a_sample_is_measured_and_said(
     build(write(FOREIGN), out=tmp_path / "towers")
     text = section("tokens", (tmp_path / "towers" / "README.md").read_text("utf-8"))
     assert "A sample of 14 rows" in text  # every third of 40
+
+
+def test_what_portions_count_is_what_all_rows_come_to(tmp_path: Path, write: Write) -> None:
+    said = {"phrases": ["metres", "metres.It"]}
+    source = write(FOREIGN * 20 + STORIES[:200])
+    facts = build(source, out=tmp_path / "r", test_fraction=0.3, max_shard_size=20_000, fields=said)
+    assert facts["chat"]["train"].files > 5
+    assert facts == read_facts(tmp_path / "r")
+    check_release(source, out=tmp_path / "r", test_fraction=0.3, max_shard_size=20_000)  # the card is told by its files
+    check_release(source, out=tmp_path / "r", test_fraction=0.3)
+    numbers = count(tmp_path / "r", said["phrases"])
+    assert (numbers.rows, len(numbers.by_topic)) == (1000, 2 + len({story["topic"] for story in STORIES[:200]}))
+    assert numbers.phrases == {
+        phrase: sum(phrase in row["answer"] for row in FOREIGN * 20 + STORIES[:200]) for phrase in said["phrases"]
+    }
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["", "a"]), st.integers(0, 6)), max_size=30),
+    st.integers(0, 30),
+    st.integers(1, 8),
+)
+def test_portions_add_up_in_any_order(stories: list[tuple[str, int]], cut: int, many: int) -> None:
+    rows = [
+        {"question": "q", "answer": "a" * n, "context": context, "topic": f"{n}" * bool(n), "experience": "own"}
+        for context, n in stories
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cats_alpaca.card.numbers._MANY_TOPICS", many)
+        whole, added = Numbers(), Numbers()
+        whole.add(pa.RecordBatch.from_pylist(rows, SCHEMA), ["aaa"])
+        for part in (rows[cut:], rows[:cut]):
+            portion = Numbers()
+            portion.add(pa.RecordBatch.from_pylist(part, SCHEMA), ["aaa"])
+            added.merge(Numbers.from_dict(json.loads(json.dumps(portion.as_dict()))))
+        assert whole.by_topic == added.by_topic
+    assert (whole.rows, whole.lengths, whole.experience) == (added.rows, added.lengths, added.experience)
+    assert whole.phrases == added.phrases
+
+
+def test_a_sample_of_row_groups_is_spread_over_all(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(write([*FOREIGN, *STORIES]), out=tmp_path / "r", max_shard_size=20_000, test_fraction=0.1)
+    every = [row["prompt"] + row["completion"] for row in batches_of(tmp_path / "r")]
+    assert list(tokens._texts(tmp_path / "r")) == every
+    monkeypatch.setattr(tokens, "SAMPLE", 50)
+    assert list(tokens._texts(tmp_path / "r")) == every[:: -(-len(every) // 50)]
+    monkeypatch.setattr(tokens, "ROW_GROUPS", 3)
+    some = list(tokens._texts(tmp_path / "r"))
+    assert set(some) <= set(every)
+    assert 25 < len(some) <= 50
+    assert every.index(some[0]) < 10 < len(every) / 2 < every.index(some[-1])
 
 
 @given(st.lists(st.integers(0, 60), min_size=1), st.integers(0, 100))

@@ -12,14 +12,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import s3fs
 from support import CHECKOUT, Run, Write
 from test_release import content as files_of
 from test_release import records
+from test_remote import bucket, line, objects, server, uploads
 from test_sharding import bad_lines, content, rows_of
 
 from cats_alpaca import ReleaseError, build
@@ -32,6 +34,8 @@ needs_ray = [
     pytest.mark.ray,
     pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray is not installed: pip install '.[ray]'"),
 ]
+
+__all__ = ["bucket", "line", "server"]  # fixtures
 
 
 def with_ray(test: Any) -> Any:
@@ -174,7 +178,7 @@ class Builder(Nodes):
             [sys.executable, "-c", BUILD, address, *sources], stdin=-1, stdout=-1, text=True
         )
 
-    def start(self, out: Path) -> None:
+    def start(self, out: str) -> None:
         assert self.process.stdin
         self.process.stdin.write(f"{out}\n")
         self.process.stdin.flush()
@@ -188,14 +192,16 @@ class Builder(Nodes):
         assert self._answer() == "built"
 
 
-def build_while_one_dies(nodes: Nodes, builder: Builder, out: Path, rng: random.Random) -> tuple[bool, bool]:
+def build_while_one_dies(
+    nodes: Nodes, builder: Builder, out: str, begun: Callable[[], set[str]], rng: random.Random
+) -> tuple[bool, bool]:
     """Kill a node in the middle of a build; say whether it was still running, and whether a portion was run again."""
     tries: set[str] = set()
     moment = rng.randint(1, 8)  # when so many portions have been begun
     killed = running = False
     builder.start(out)
     while not builder.is_done:
-        tries |= {file.name for file in (out / UNFINISHED / "shards").glob("*.try-*")}
+        tries |= begun()
         if len(tries) >= moment and not killed:
             time.sleep(rng.uniform(0, 0.2))
             nodes.kill_one()
@@ -215,7 +221,7 @@ def test_a_node_that_dies_at_any_moment_changes_nothing(nodes: Nodes, tmp_path: 
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress("".join(lines[9000:]).encode()))
     sources = [str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl.gz")]
     alone, builder = Builder("", sources), Builder(nodes.address, sources)
-    alone.start(tmp_path / "whole")
+    alone.start(str(tmp_path / "whole"))
     alone.wait()
     alone.end()
     expected = content(tmp_path / "whole")
@@ -225,7 +231,12 @@ def test_a_node_that_dies_at_any_moment_changes_nothing(nodes: Nodes, tmp_path: 
     # A node may die between two portions; so it is tried until one died in the middle of one.
     while builds < times or (not again and builds < 20):
         out = tmp_path / f"{builds}"
-        running, repeated = build_while_one_dies(nodes, builder, out, rng)
+        shards = out / UNFINISHED / "shards"
+
+        def begun(shards: Path = shards) -> set[str]:
+            return {file.name for file in shards.glob("*.try-*")}
+
+        running, repeated = build_while_one_dies(nodes, builder, str(out), begun, rng)
         assert content(out) == expected
         assert [one.name for one in out.iterdir() if one.name.startswith(".")] == []
         builds, while_running, again = builds + 1, while_running + running, again + repeated
@@ -234,6 +245,94 @@ def test_a_node_that_dies_at_any_moment_changes_nothing(nodes: Nodes, tmp_path: 
     print(f"{builds} builds lost a node, {while_running} while computing; {again} ran a portion again")
     assert while_running > builds / 2
     assert again
+
+
+@with_ray
+def test_a_cluster_writes_behind_a_url(bucket: s3fs.S3FileSystem, run: Run, sources: list[str], tmp_path: Path) -> None:
+    bucket.pipe_file("cats/a.jsonl", (tmp_path / "a.jsonl").read_bytes())
+    bucket.pipe_file("cats/release/notes.txt", b"mine")
+    bucket.pipe_file("cats/release/.build-unfinished/00000.try-1/chat/train.00000.00000.parquet", b"of a dead driver")
+    far = Nodes()  # its nodes know where the server is
+    for size in ("30kB", "1MB"):  # the second release has fewer shards
+        (tmp_path / "cwd" / "alone" / size).mkdir()
+        alone = run(*arguments(sources, f"alone/{size}/release"), "--max-shard-size", size)
+        command = arguments(["s3://cats/a.jsonl", sources[1]], "s3://cats/release")
+        command[-4:] = ["--rejects", f"{size}.rejects", "--report", f"{size}.report"]
+        many = run(*command, "--max-shard-size", size, "--engine", "ray", "--ray-address", far.address)
+        assert (alone.returncode, many.returncode) == (0, 0), many.stderr
+        made = files_of(tmp_path / "cwd" / "alone" / size / "release")
+        found = objects(bucket, "cats/release")
+        assert found == {**made, "notes.txt": b"mine"}
+        for what in ("rejects", "report"):
+            expected = (tmp_path / "cwd" / "alone" / size / f"release.{what}").read_bytes()
+            assert (tmp_path / "cwd" / f"{size}.{what}").read_bytes().replace(b"s3://cats/", b"../") == expected
+        assert uploads(bucket) == []
+    far.end()
+
+
+@with_ray
+def test_a_node_that_dies_leaves_no_shard_behind_a_url(bucket: s3fs.S3FileSystem, tmp_path: Path) -> None:
+    lines = [json.dumps({"question": f"{n}", "answer": os.urandom(150).hex()}) + "\n" for n in range(12_000)]
+    (tmp_path / "a.jsonl").write_text("".join(lines))
+    far = Nodes()
+    alone, builder = Builder("", [str(tmp_path / "a.jsonl")]), Builder(far.address, [str(tmp_path / "a.jsonl")])
+    alone.start(str(tmp_path / "release"))
+    alone.wait()
+    alone.end()
+    rng = random.Random(7)
+    again = builds = 0
+
+    def begun() -> set[str]:
+        bucket.invalidate_cache()
+        found: list[str] = bucket.glob("cats/release/.build-unfinished/*.try-*/begun")
+        return {name.split("/")[-2] for name in found}
+
+    while not again and builds < 8:
+        _, repeated = build_while_one_dies(far, builder, "s3://cats/release", begun, rng)
+        assert objects(bucket, "cats/release") == files_of(tmp_path / "release")
+        builds, again = builds + 1, again + repeated
+        bucket.rm("cats/release", recursive=True)
+    builder.end()
+    far.end()
+    assert again
+
+
+CHECK = """
+import json, sys
+from cats_alpaca.checks import examine
+where = {"engine": "ray", "ray_address": sys.argv[2]} if sys.argv[2] else {}
+answers, sys.stdout = sys.stdout, sys.stderr
+read = []
+def progress(size):
+    read.append(size)
+    if len(read) == 5:  # the first blocks, of which each is twice as large as the one before, are on their way
+        print("reading", file=answers, flush=True)
+found = examine(sys.argv[1], progress=progress, **where)
+print(json.dumps([found.stories, found.shape, found.findings]), file=answers, flush=True)
+"""
+
+
+@with_ray
+def test_check_finds_the_same_on_a_cluster_that_loses_a_node(nodes: Nodes, write: Write) -> None:
+    rng = random.Random(3)
+    answers = ["".join(chr(rng.randrange(0x3041, 0x30FF)) for _ in range(200)) for _ in range(20_000)]
+    answers += [answer[:-1] + "。" for answer in answers[:300]] + answers[:50]
+    lines = [json.dumps({"question": f"{n} なぜ", "answer": a}, ensure_ascii=False) for n, a in enumerate(answers)]
+    source = write("\n".join([*lines, "{", *lines[:20]]).encode())
+    alone, many = (
+        subprocess.Popen([sys.executable, "-c", CHECK, source, address], stdout=-1, text=True)
+        for address in ("", nodes.address)
+    )
+    assert many.stdout
+    assert many.stdout.readline() == "reading\n"
+    nodes.kill_one()
+    assert not select.select([many.stdout], [], [], 0)[0]  # it was in the middle
+    nodes.wait_for_two()
+    expected, found = (json.loads(one.communicate(timeout=120)[0].splitlines()[-1]) for one in (alone, many))
+    assert found == expected
+    rules = [rule for rule, *_ in found[2]]
+    assert (rules.count("duplicate-answer"), rules.count("invalid-json"), found[0]) == (70, 1, 20_370)
+    assert rules.count("near-answer") >= 300
 
 
 # ---- without one
@@ -250,24 +349,16 @@ def test_without_ray_the_next_step_is_named(write: Write, tmp_path: Path) -> Non
     assert not (tmp_path / "r").exists()
 
 
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        (["--out", "s3://cats/r"], "a folder that all nodes share"),
-        (["--check"], "--check builds nothing"),
-    ],
-)
-def test_what_a_cluster_cannot_do_is_wrong_usage(run: Run, options: list[str], reason: str) -> None:
-    done = run("build", "--engine", "ray", *options)
-    assert (done.returncode, reason in done.stderr) == (2, True)
-    assert run("build", "--ray-address", "auto").returncode == 2
+def test_what_a_cluster_cannot_do_is_wrong_usage(run: Run) -> None:
+    done = run("build", "--engine", "ray", "--check")
+    assert (done.returncode, "--check builds nothing" in done.stderr) == (2, True)
+    for command in ("build", "check"):
+        assert run(command, "--ray-address", "auto").returncode == 2
 
 
 def test_standard_input_is_for_one_machine(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="put it into a file"):
         build("-", out=tmp_path / "r", engine="ray")
-    with pytest.raises(ReleaseError, match="name one as --out"):
-        build("-", out="memory://r", engine="ray")
 
 
 def test_a_node_with_other_code_is_refused() -> None:

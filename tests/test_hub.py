@@ -28,6 +28,8 @@ from support import code_blocks
 import cats_alpaca
 from cats_alpaca import feedback
 from cats_alpaca.hub.faults import wait_asked_for
+from cats_alpaca.hub.local import read_release
+from cats_alpaca.hub.verify import Stranger, differences
 
 REPO = "you/cats"
 Push = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -188,6 +190,23 @@ def test_what_is_published_loads_as_what_is_packaged(hub: Hub, tmp_path: Path) -
         return subprocess.run(command, env=env, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
 
     assert load(REPO) == load(str(cats_alpaca.path()))
+
+
+def test_a_release_of_many_files_loads_as_what_its_files_hold(tmp_path: Path) -> None:
+    release_of((story(n) for n in range(60)), tmp_path / "one")
+    source, many = str(tmp_path / "one" / "stories.jsonl"), tmp_path / "many"
+    cats_alpaca.build(source, out=many, test_fraction=0.2, max_shard_size=1000, fields={"license": "mit"})
+    release = read_release(many)
+    assert release.facts["chat"]["train"].files > 3
+    with Stranger() as stranger:
+        assert differences(stranger, release, str(many)) == []
+        assert differences(stranger, release, str(many), sample=True) == []
+        shards = sorted((many / "data" / "chat").glob("train-*"))
+        first, second = shards[0].read_bytes(), shards[1].read_bytes()
+        shards[0].write_bytes(second)
+        shards[1].write_bytes(first)
+        stranger.forget()
+        assert "the rows of chat/train are others" in differences(stranger, release, str(many))
 
 
 def test_only_the_files_of_a_release_are_touched(hub: Hub, push: Push, release: Path, tmp_path: Path) -> None:

@@ -91,8 +91,7 @@ def test_a_cluster_is_planned_with_the_cores_that_portions_can_keep_busy(run: Ru
     lines = dict(line.split(None, 1) for line in done.stdout.splitlines())
     shards = int(lines["shards"].split()[0])
     assert 10 < shards < 50
-    assert f"on 50 nodes of 4 cores, {shards * 4} of 200 busy; " in lines["time"]
-    assert lines["time"].endswith("of it is the card, on one core")
+    assert f"on 50 nodes of 4 cores, {shards * 4} of 200 busy" in lines["time"]
     assert lines["memory"].endswith("B a node")
     assert run("plan", source, "--nodes", "5").returncode == run("plan", source, "--engine", "ray").returncode == 2
 
@@ -100,9 +99,8 @@ def test_a_cluster_is_planned_with_the_cores_that_portions_can_keep_busy(run: Ru
 def test_more_nodes_take_less_time_until_every_portion_has_its_cores(write: Write) -> None:
     file = write(text_of(20_000).encode())
 
-    def shards_seconds(nodes: int) -> float:
-        found = estimate(file, cores=1, nodes=nodes, max_shard_size=600_000)
-        return found.seconds - found.card_seconds
+    def seconds(nodes: int) -> float:
+        return estimate(file, cores=1, nodes=nodes, max_shard_size=600_000).seconds
 
     # Each estimate measures this machine anew, which may be busy with something else: only the far ends are compared.
-    assert shards_seconds(40) < shards_seconds(1)
+    assert seconds(40) < seconds(1)

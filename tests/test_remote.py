@@ -215,6 +215,14 @@ def test_a_release_goes_to_a_url_and_replaces_the_one_that_is_there(
         assert objects(bucket, "cats/release") == expected
 
 
+def test_a_folder_may_be_named_by_a_url(write: Write, tmp_path: Path) -> None:
+    for count in (300, 200):
+        source = write(records(count))
+        build(source, out=f"file://{tmp_path}/far/release", max_shard_size=3_000)
+        build(source, out=tmp_path / f"{count}" / "release", max_shard_size=3_000)
+        assert content(tmp_path / "far" / "release") == content(tmp_path / f"{count}" / "release")
+
+
 def test_what_people_wrote_into_a_card_behind_a_url_is_kept(bucket: s3fs.S3FileSystem, write: Write) -> None:
     build(write(records(2)), out="s3://cats/release", fields={"license": "mit"})
     card = bucket.cat_file("cats/release/README.md")

@@ -22,7 +22,8 @@ from test_release import records
 from cats_alpaca import ReleaseError, Report, SourceError, StoriesError, build, read_stories
 from cats_alpaca.conversion import convert_to_folder
 from cats_alpaca.exact import Problem
-from cats_alpaca.ranges import Portion, part_bytes, plan_portions
+from cats_alpaca.formats import CONFIGS
+from cats_alpaca.ranges import Portion, most_portions, part_bytes, plan_portions
 from cats_alpaca.release import UNFINISHED
 
 ENCODINGS = {"utf-8": b"", "utf-8 with a mark": b"\xef\xbb\xbf", "cp932": b"", "utf-16-le": b"\xff\xfe"}
@@ -78,6 +79,22 @@ def test_shards_double_where_there_would_be_too_many(write: Write) -> None:
     file = write(b"123456789\n" * 100)
     portions, shard_bytes = plan_portions([("train", file)], encoding=None, shard_bytes=50, most=6)
     assert (len(portions), shard_bytes) == (5, 200)
+
+
+@pytest.mark.parametrize("splits", [1, 2])
+def test_ten_terabytes_are_no_more_files_than_a_hundred(tmp_path: Path, splits: int) -> None:
+    files = [tmp_path / f"{n}.jsonl" for n in range(5)]
+    for file in files:  # two terabytes that take no place: nothing but line ends, where they are looked for
+        with file.open("wb") as stream:
+            for at in range(0, 2 * 10**12, 8 * 10**9):
+                stream.seek(at - 1 if at else 0)
+                stream.write(b"\n")
+            stream.truncate(2 * 10**12)
+    most = most_portions(len(CONFIGS), splits)
+    portions = plan([str(file) for file in files], 500_000_000, most)
+    assert 0.4 * most < len(portions) <= most
+    assert sum(portion.size for portion in portions) == 10**13
+    assert len(CONFIGS) * splits * len(portions) + 12 <= 100
 
 
 def test_what_is_compressed_or_no_file_is_never_cut_before_it_is_read(write: Write) -> None:

@@ -6,7 +6,7 @@
 """
 
 from . import pictures, tokens
-from .facts import SplitFacts, digest, read_facts, shards
+from .facts import SplitFacts, digest, digest_of_all, read_facts, shards
 from .fields import Fields, checked, read_fields, told_by
 from .keys import foreign_configs, globbed
 from .merging import MARK, merge, without
@@ -19,6 +19,7 @@ __all__ = [
     "addressed",
     "checked",
     "digest",
+    "digest_of_all",
     "foreign_configs",
     "globbed",
     "merge",

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ..formats import CONFIGS
-from .facts import shards
+from .facts import Folder, parquet, shards
 
 SPLITS = ("train", "test")
 MEASURED = ("question", "context", "answer")
+EXPERIENCES = ("own", "others")
 _MANY_TOPICS = 1000
 
 
@@ -40,11 +40,11 @@ class Lengths(Counter[int]):
 
 @dataclass
 class Numbers:
-    """What the stories of both splits count up to.
+    """What the stories of both splits count up to; those of several portions are added up in any order.
 
     Attributes:
         rows: the number of stories.
-        experience: how many of those with a context are of each experience; "" is one that does not say.
+        experience: how many of those with a context are of each experience that the card tells.
         topics: how many stories each topic has; those with a context, and those without. Empty where there are
             hardly fewer topics than stories.
         lengths: by column, in characters; only of texts that are not empty.
@@ -79,16 +79,57 @@ class Numbers:
             lengths = pc.utf8_length(stories[name])
             self.lengths[name].update(dict(_counts(lengths.filter(pc.greater(lengths, 0)))))
         has_context = pc.not_equal(stories["context"], "")
-        self.experience.update(dict(_counts(stories["experience"].filter(has_context))))
+        for who in EXPERIENCES:
+            self.experience[who] += _true(pc.and_(has_context, pc.equal(stories["experience"], who)))
         for with_context, mask in ((True, has_context), (False, pc.invert(has_context))):
             if len(self.topics[with_context]) <= _MANY_TOPICS:
                 topics = stories["topic"].filter(pc.and_(mask, pc.not_equal(stories["topic"], "")))
-                self.topics[with_context].update(dict(_counts(topics)))
+                self._add_topics(with_context, dict(_counts(topics)))
         for phrase in phrases:
-            self.phrases[phrase] += pc.sum(pc.match_substring(stories["answer"], phrase)).as_py() or 0
+            self.phrases[phrase] += _true(pc.match_substring(stories["answer"], phrase))
+
+    def _add_topics(self, with_context: bool, counts: dict[str, int]) -> None:
+        """Count topics; of too many, just enough are kept to know that they are."""
+        counted = self.topics[with_context]
+        counted.update(counts)
+        if len(counted) > _MANY_TOPICS + 1:
+            self.topics[with_context] = Counter(dict(islice(counted.items(), _MANY_TOPICS + 1)))
+
+    def merge(self, other: Numbers) -> None:
+        """Add what other stories count up to."""
+        self.rows += other.rows
+        self.experience.update(other.experience)
+        self.phrases.update(other.phrases)
+        for name in MEASURED:
+            self.lengths[name].update(other.lengths[name])
+        for with_context, counts in other.topics.items():
+            self._add_topics(with_context, counts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the numbers as JSON's values.
+
+        >>> import json
+        >>> numbers = Numbers(rows=3, lengths={name: Lengths([7, 7, 8]) for name in MEASURED})
+        >>> Numbers.from_dict(json.loads(json.dumps(numbers.as_dict()))) == numbers
+        True
+        """
+        return {
+            "rows": self.rows,
+            "experience": dict(self.experience),
+            "topics": [dict(self.topics[with_context]) for with_context in (True, False)],
+            "lengths": {name: list(found.items()) for name, found in self.lengths.items()},
+            "phrases": dict(self.phrases),
+        }
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> Numbers:
+        """Give the numbers back that `as_dict` gave."""
+        topics = dict(zip((True, False), map(Counter[str], found["topics"]), strict=True))
+        lengths = {name: Lengths(dict(counts)) for name, counts in found["lengths"].items()}
+        return cls(found["rows"], Counter(found["experience"]), topics, lengths, Counter(found["phrases"]))
 
 
-def count(folder: Path, phrases: Iterable[str] = ()) -> Numbers:
+def count(folder: Folder, phrases: Iterable[str] = ()) -> Numbers:
     """Count what the stories of a release folder are like; in bounded memory."""
     numbers = Numbers()
     for batch in batches(folder, "stories"):
@@ -96,14 +137,15 @@ def count(folder: Path, phrases: Iterable[str] = ()) -> Numbers:
     return numbers
 
 
-def batches(folder: Path, config: str, splits: Iterable[str] = SPLITS) -> Iterator[pa.RecordBatch]:
+def batches(folder: Folder, config: str, splits: Iterable[str] = SPLITS) -> Iterator[pa.RecordBatch]:
     """Read the rows of one config, in order."""
     for split in splits:
         for file in shards(folder, config, split):
-            yield from pq.ParquetFile(file).iter_batches(1000)
+            with parquet(file) as opened:
+                yield from opened.iter_batches(1000, use_threads=False)
 
 
-def example(folder: Path) -> dict[str, dict[str, Any]]:
+def example(folder: Folder) -> dict[str, dict[str, Any]]:
     """Choose one story of the train split to show, and give its row in every config.
 
     It is the shortest of the first thousand, of those with a context if there are such.
@@ -115,6 +157,10 @@ def example(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _size(story: dict[str, str]) -> int:
     return sum(len(story[name]) for name in MEASURED)
+
+
+def _true(values: pa.Array) -> int:
+    return pc.sum(values).as_py() or 0
 
 
 def _counts(values: pa.Array) -> Iterator[tuple[Any, int]]:

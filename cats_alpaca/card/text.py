@@ -19,10 +19,10 @@ from ..formats import CONFIGS, DEFAULT_CONFIG, FEEDBACK_CONFIGS
 from ..recipes import guide
 from . import fields as known_fields
 from . import merging
-from .facts import SplitFacts
+from .facts import Folder, SplitFacts
 from .fields import NOTE, NOTED, PROSE, Fields, plain, to_latex, told_by
 from .header import header
-from .numbers import Numbers, count, example
+from .numbers import Numbers, example
 from .tokens import STEP, Tokens, available, enough, measure
 
 _TYPICAL = "Llama 3"
@@ -54,17 +54,17 @@ class Address:
         return re.sub(r"\W+", "_", self.name.rpartition("/")[2], flags=re.ASCII).strip("_") or "dataset"
 
 
-def render(folder: Path, facts: dict[str, dict[str, SplitFacts]], name: str, fields: Fields) -> str:
+def render(folder: Folder, facts: dict[str, dict[str, SplitFacts]], numbers: Numbers, name: str, fields: Fields) -> str:
     """Write the card of a release folder.
 
     Args:
         folder: where the Parquet files are.
         facts: what `read_facts` says of them.
+        numbers: what their stories count up to, with the fields' phrases.
         name: what the folder is called in the code that loads it.
         fields: what its owner says of it.
     """
-    numbers = count(folder, fields.get("phrases", ()))
-    measured = measure(folder, numbers.rows) if available() else None
+    measured = measure(folder) if available() else None
     return compose(facts, numbers, measured, example(folder), name, fields)
 
 

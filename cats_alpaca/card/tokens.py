@@ -13,7 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from .numbers import Lengths, batches
+from .facts import Folder, footer_of, parquet, shards
+from .numbers import SPLITS, Lengths
 
 TOKENIZERS = {
     "Gemma 3": "gemma3",
@@ -30,6 +31,7 @@ SECTIONS = ("length", "tokens", "guide")
 """The sections of a card that hold, or follow from, what is measured here."""
 
 SAMPLE = 20_000
+ROW_GROUPS = 256
 STEP = 128
 
 
@@ -53,10 +55,10 @@ def available() -> bool:
     return importlib.util.find_spec("splintr") is not None
 
 
-def measure(folder: Path, rows: int) -> Tokens:
-    """Count the tokens of the rows of a release folder; of many rows, every n-th."""
+def measure(folder: Folder) -> Tokens:
+    """Count the tokens of the rows of a release folder; of many rows, every n-th, and of many row groups, too."""
     lengths = {name: Lengths() for name in TOKENIZERS}
-    texts = islice(_texts(folder), 0, None, -(-rows // SAMPLE))
+    texts = _texts(folder)
     measured = 0
     while some := list(islice(texts, 1000)):
         measured += len(some)
@@ -81,10 +83,27 @@ def _tokenizer(vocabulary: str) -> Any:
     return Tokenizer.from_pretrained(vocabulary)
 
 
-def _texts(folder: Path) -> Iterator[str]:
-    for batch in batches(folder, "prompt_completion"):
-        yield from _joined(batch)
+def _texts(folder: Folder) -> Iterator[str]:
+    """Read the sample; however large the release, no more than a few GB of it."""
+    groups = list(_row_groups(folder))
+    chosen = groups[:: -(-len(groups) // ROW_GROUPS)]
+    step = -(-sum(rows for *_, rows in chosen) // SAMPLE)
+    seen = 0
+    for file, group, rows in chosen:
+        if some := range(-seen % step, rows, step):
+            with parquet(file) as opened:
+                yield from _joined(opened.read_row_group(group).take(list(some)))
+        seen += rows
 
 
-def _joined(batch: pa.RecordBatch) -> list[str]:
-    return [prompt + completion for prompt, completion in zip(*batch.to_pydict().values(), strict=True)]
+def _row_groups(folder: Folder) -> Iterator[tuple[Path | str, int, int]]:
+    """List the row groups in order: file, number, rows."""
+    for split in SPLITS:
+        for file in shards(folder, "prompt_completion", split):
+            footer = footer_of(file)
+            for group in range(footer.num_row_groups):
+                yield file, group, footer.row_group(group).num_rows
+
+
+def _joined(rows: pa.Table) -> list[str]:
+    return [prompt + completion for prompt, completion in zip(*rows.to_pydict().values(), strict=True)]

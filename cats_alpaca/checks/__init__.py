@@ -1,7 +1,7 @@
 """What a program can say of the quality of stories.
 
-Blocks of stories are examined one by one, in several processes where there is much to do; what is left of a story is
-its line, its lengths, hashes and two signatures: about a kilobyte. Then all of them are compared.
+Blocks of stories are examined one by one, in several processes where there is much to do, or on a cluster; what is
+left of a story is its line, its lengths, hashes and two signatures: about a kilobyte. Then all of them are compared.
 """
 
 from __future__ import annotations
@@ -78,10 +78,13 @@ def check(
         train: stories of the train split, which are also compared with those of the test split.
         test: stories of the test split.
         ignore: ids of rules that are not to be looked at.
-        **reading: `keys`, `encoding`, `max_line_bytes`, `progress`, as `read_stories` takes them.
+        **reading: `keys`, `encoding`, `max_line_bytes`, `progress`, as `read_stories` takes them; `engine` and
+            `ray_address`, as `build` does: a cluster's nodes get the stories from this machine, which compares what
+            they leave of them.
 
     Raises:
         SourceError: when a source cannot be read. It is read twice, so it cannot be standard input.
+        ReleaseError: when a cluster cannot be used.
     """
     return examine(sources, train=train, test=test, ignore=ignore, **reading).findings  # type: ignore[arg-type]
 
@@ -96,6 +99,8 @@ def examine(
     encoding: str | None = None,
     max_line_bytes: int = MAX_LINE_BYTES,
     progress: Callable[[int], object] | None = None,
+    engine: str = "threads",
+    ray_address: str | None = None,
 ) -> Outcome:
     """Check stories as `check` does, and tell their shape, too."""
     if sources is None and train is None:
@@ -116,7 +121,13 @@ def examine(
             for name in group:
                 yield from ((number, block) for block in read(name, progress=progress))
 
-    whole = _joined(_in_processes(look, blocks(progress), many))
+    if engine == "ray":
+        from ..cluster import call_all
+
+        parts: Iterator[Part] = call_all(look, blocks(progress), part="checks", address=ray_address)
+    else:
+        parts = _in_processes(look, blocks(progress), many)
+    whole = _joined(parts)
     texts = partial(_texts_of, blocks, keys, max_line_bytes)
     found = [
         *(Finding(p.code, "error", p.file, p.line, "", p.reason) for p in whole.problems),
@@ -195,7 +206,7 @@ def _joined(parts: Iterable[Part]) -> Part:
     numbers: dict[str, int] = {}
     random = np.random.default_rng(1)
     for part in parts:
-        part.file += numbers.setdefault(part.files[0], len(numbers))
+        part.file = part.file + numbers.setdefault(part.files[0], len(numbers))  # not in place: Ray's cannot be changed
         for name in ("problems", "findings", "ids", "topics", "experiences"):
             getattr(whole, name).extend(getattr(part, name))
         for name in _ARRAYS:

@@ -61,7 +61,7 @@ def _saying_what_is_kept(out: str) -> Iterator[None]:
     type=click.Choice(["threads", "ray"]),
     default="threads",
     show_default=True,
-    help="Who computes: this machine, or a Ray cluster whose nodes share the folders of SRC and DIR.",
+    help="Who computes: this machine, or a Ray cluster whose nodes all see SRC and DIR: in shared folders, or as URLs.",
 )
 @click.option("--ray-address", metavar="A", help="The cluster's. [default: $RAY_ADDRESS, or a Ray on this machine]")
 @with_options(*SHARDS, *READING, *BAD_LINES)
@@ -95,8 +95,6 @@ def build(
 
     if "://" in out and (check or resume):
         raise click.UsageError("--check and --resume need a folder of this machine.")
-    if "://" in out and engine == "ray":
-        raise click.UsageError("--engine ray needs --out to be a folder that all nodes share.")
     if engine == "ray" and check:
         raise click.UsageError("--check builds nothing that a cluster could help with; leave --engine out.")
     if ray_address and engine != "ray":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,6 +38,14 @@ _CODES = (
 )
 @click.option("--ignore", metavar="ID,...", default="", help="Rules that are not to be looked at.")
 @click.option("--write-clean", metavar="DST", help="Put the lines without findings at that level there, as they are.")
+@click.option(
+    "--engine",
+    type=click.Choice(["threads", "ray"]),
+    default="threads",
+    show_default=True,
+    help="Who computes: this machine, or a Ray cluster, to which it sends the stories.",
+)
+@click.option("--ray-address", metavar="A", help="The cluster's. [default: $RAY_ADDRESS, or a Ray on this machine]")
 @with_options(*READING)
 def check(
     sources: tuple[str, ...],
@@ -46,6 +55,8 @@ def check(
     fail_on: str,
     ignore: str,
     write_clean: str | None,
+    engine: str,
+    ray_address: str | None,
     **options: Any,
 ) -> None:
     """Check stories before anybody trains on them: the packaged ones, or SRC, or two splits.
@@ -62,13 +73,17 @@ def check(
         raise click.UsageError("check reads its sources twice; put standard input into a file.")
     if write_clean and not sources:
         raise click.UsageError("--write-clean needs SRC.")
+    if ray_address and engine != "ray":
+        raise click.UsageError("--ray-address needs --engine ray.")
     keep_apart(files, report, write_clean)
     ignored = [rule.strip() for rule in ignore.split(",") if rule.strip()]
     if unknown := [rule for rule in ignored if rule not in {*checks.RULES, *_CODES}]:
         raise click.BadParameter(f"there is no rule {unknown[0]!r}", param_hint="--ignore")
     what: dict[str, Any] = {"sources": sources or None, "train": train or None, "test": test or None, "ignore": ignored}
-    with progress_bar(files) as bar:
-        outcome = checks.examine(**what, **how_to_read(**options), progress=bar.update)
+    where: dict[str, Any] = {"engine": engine, "ray_address": ray_address}
+    # Ray says on standard output which node died: that is no result.
+    with progress_bar(files) as bar, redirect_stdout(sys.stderr):
+        outcome = checks.examine(**what, **how_to_read(**options), progress=bar.update, **where)
     if report:
         _write_report(report, outcome)
     _show_findings(outcome)

@@ -73,11 +73,10 @@ def _show(found: Estimate, cores: int, nodes: int | None) -> None:
 
 
 def _machines(found: Estimate, cores: int, nodes: int | None) -> str:
-    """Say on what the time is spent; how many cores of a cluster the portions keep busy, and what is done by one."""
+    """Say on what the time is spent; how many cores of a cluster the portions keep busy."""
     if nodes is None:
         return f"{cores} cores"
-    all_cores = f"{nodes} nodes of {cores} cores, {found.busy_cores:,} of {nodes * cores:,} busy"
-    return f"{all_cores}; {_time(found.card_seconds)} of it is the card, on one core"
+    return f"{nodes} nodes of {cores} cores, {found.busy_cores:,} of {nodes * cores:,} busy"
 
 
 def _on_the_hub(found: Estimate) -> str:

@@ -18,9 +18,10 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..card import digest
+from ..card import digest, digest_of_all
 from ..errors import CatsAlpacaError
 from .local import LocalFile, Release
 
@@ -65,6 +66,10 @@ def differences(
             config: {split: str(_shards(release, config, split)[0].content) for split in splits}
             for config, splits in release.facts.items()
         },
+        "cuts": {
+            config: {split: _cuts(release, config, split, sample) for split in splits}
+            for config, splits in release.facts.items()
+        },
         "files": [file.path for file in files] + (["README.md"] if card else []),
         "footers": [file.path for file in release.files if file.path.startswith("data/")],
     }
@@ -99,6 +104,11 @@ def _wrong_files(files: list[LocalFile], card: LocalFile | None, found: dict[str
 
 def _shards(release: Release, config: str, split: str) -> list[LocalFile]:
     return [file for file in release.files if file.path.startswith(f"data/{config}/{split}-")]
+
+
+def _cuts(release: Release, config: str, split: str, sample: bool) -> list[int]:
+    files = _shards(release, config, split)[: 1 if sample else None]
+    return [pq.read_metadata(file.content).num_rows for file in files]
 
 
 def _first_shards(release: Release) -> list[LocalFile]:
@@ -247,8 +257,17 @@ def _footers(job: dict[str, Any], config: str, split: str) -> list[str]:
 def _describe(job: dict[str, Any], config: str, split: str, rows: Any) -> dict[str, Any]:
     return {
         "rows": sum(_rows(job, path) for path in _footers(job, config, split)) if job["sample"] else rows.num_rows,
-        "digest": digest(iter(rows.data.table.to_batches())),
+        "digest": digest_of_all([digest(part) for part in _cut(rows.data.table, job["cuts"][config][split])]),
     }
+
+
+def _cut(table: pa.Table, cuts: list[int]) -> Iterator[list[pa.RecordBatch]]:
+    """Cut rows as the files do that hold them, of which each has a digest; the last one takes all that is left."""
+    at = 0
+    for length in cuts[:-1]:
+        yield table.slice(at, length).to_batches()
+        at += length
+    yield table.slice(at).to_batches()
 
 
 def _rows(job: dict[str, Any], path: str) -> int:

@@ -3,23 +3,25 @@
     pip install '.[bench,ray]'
     python tests/benchmarks/ray_scale.py [--gb 1 4] [--runs 1] [--nodes 100] [--cores 16] [--tb 10]
 
-Whole processes; the cluster runs already. The shards' part and the card's part of a build are told apart: the first one
-is what a cluster shares, the second one the driver does alone. Processor seconds of Ray are too few: those of workers
-that Ray kills in the end are left out. The machine may be busy: look at the ratios, and at the scaling only where one
-and two cores differ with threads, too.
+Whole processes; the cluster runs already. The shards' part of a build is told apart from the rest: the first one is
+what a cluster shares, the second one, mostly the card's tokens and pictures, the driver does alone. Processor seconds
+are of all processes, the cluster's own included. The machine may be busy: look at the ratios, and at the scaling only
+where one and two cores differ with threads, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,8 +38,9 @@ answers, sys.stdout = sys.stdout, sys.stderr
 making = release._write_data
 def timed(*arguments):
     started = time.monotonic()
-    making(*arguments)
+    made = making(*arguments)
     print(time.monotonic() - started, file=answers, flush=True)
+    return made
 release._write_data = timed
 where = {"engine": "ray", "ray_address": sys.argv[3]} if sys.argv[3] else {}
 release.build(sys.argv[1], out=sys.argv[2], max_shard_size=50_000_000, **where)
@@ -52,11 +55,61 @@ class Figures(NamedTuple):
     processor: float
 
 
-def build(source: Path, out: Path, cores: int, address: str, raylets: list[int]) -> Figures:
+class Meter(threading.Thread):
+    """Sums the processor seconds of all processes that this one started, and of theirs, while it runs.
+
+    What has ended counts as it was seen last, which is at most a fifth of a second before: nobody waits for the workers
+    that Ray kills, so the system adds them to no sum of its own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.seen: dict[tuple[int, int], int] = {}
+        self.stopped = threading.Event()
+        self._look()
+        self.before = sum(self.seen.values())
+
+    def run(self) -> None:
+        """Look again and again."""
+        while not self.stopped.wait(0.2):
+            self._look()
+
+    def stop(self) -> float:
+        """Give the seconds since the start."""
+        self.stopped.set()
+        self.join()
+        self._look()
+        return (sum(self.seen.values()) - self.before) / os.sysconf("SC_CLK_TCK")
+
+    def _look(self) -> None:
+        found = {stat.process: stat for stat in _processes()}
+        ours = {os.getpid()} | {pid for pid, stat in found.items() if (pid, stat.started) in self.seen}
+        while more := {pid for pid, stat in found.items() if stat.parent in ours} - ours:
+            ours |= more
+        self.seen |= {(pid, found[pid].started): found[pid].ticks for pid in ours - {os.getpid()}}
+
+
+class Stat(NamedTuple):
+    """A process: its parent, and when it started and how long it computed, in clock ticks."""
+
+    process: int
+    parent: int
+    started: int
+    ticks: int
+
+
+def _processes() -> Iterator[Stat]:
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            fields = file.read_text().rpartition(")")[2].split()  # proc(5): the third field is the first one here
+            yield Stat(int(file.parent.name), int(fields[1]), int(fields[19]), int(fields[11]) + int(fields[12]))
+
+
+def build(source: Path, out: Path, cores: int, address: str) -> Figures:
     """Run a build to its end, on so many cores or on a cluster."""
     allowed = sorted(os.sched_getaffinity(0))[: None if address else cores]
-    before, started = _seconds_of(raylets), time.monotonic()
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    meter, started = Meter(), time.monotonic()
+    meter.start()
     process = subprocess.run(
         [sys.executable, "-c", BUILD, str(source), str(out), address],
         stdout=-1,
@@ -65,17 +118,9 @@ def build(source: Path, out: Path, cores: int, address: str, raylets: list[int])
         preexec_fn=lambda: os.sched_setaffinity(0, allowed),
     )
     seconds = time.monotonic() - started
-    now = resource.getrusage(resource.RUSAGE_CHILDREN)
-    time.sleep(3)  # the nodes take note of what their workers took when these are gone
-    processor = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime + _seconds_of(raylets) - before
+    processor = meter.stop()
     shutil.rmtree(out)
     return Figures(seconds, float(process.stdout), processor)
-
-
-def _seconds_of(processes: list[int]) -> float:
-    """Sum the processor seconds of processes and of the children that they waited for."""
-    stats = [Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split() for process in processes]
-    return sum(sum(map(int, stat[11:15])) for stat in stats) / os.sysconf("SC_CLK_TCK")
 
 
 def cluster_of(nodes: int) -> Any:
@@ -88,22 +133,14 @@ def cluster_of(nodes: int) -> Any:
     return cluster
 
 
-def raylets_of(cluster: Any) -> list[int]:
-    """Give the processes that run the nodes' workers."""
-    return [
-        one.process.pid for node in [cluster.head_node, *cluster.worker_nodes] for one in node.all_processes["raylet"]
-    ]
-
-
 def compare(source: Path, folder: Path, cores: int, runs: int) -> dict[str, Figures]:
     """Build with threads and with Ray, in turn; print and give the medians."""
-    cluster = cluster_of(cores)
     found: dict[str, list[Figures]] = {"threads": [], "ray": []}
     for _ in range(runs):
-        for engine, all_of_it in found.items():
-            where = (cluster.address, raylets_of(cluster)) if engine == "ray" else ("", [])
-            all_of_it.append(build(source, folder / "release", cores, *where))
-    cluster.shutdown()
+        found["threads"].append(build(source, folder / "release", cores, ""))
+        cluster = cluster_of(cores)  # not before: an idle one takes its share, too
+        found["ray"].append(build(source, folder / "release", cores, cluster.address))
+        cluster.shutdown()
     medians = {
         engine: Figures(*map(statistics.median, zip(*all_of_it, strict=True))) for engine, all_of_it in found.items()
     }
@@ -114,6 +151,10 @@ def compare(source: Path, folder: Path, cores: int, runs: int) -> dict[str, Figu
     return medians
 
 
+def _more(medians: dict[str, Figures]) -> float:
+    return medians["ray"].seconds / medians["threads"].seconds - 1
+
+
 def a_gb_more(small: Figures, large: Figures, gb: float) -> Figures:
     """Tell what each GB takes that the larger source has more: what every build takes once is not in it."""
     return Figures(*((much - little) / gb for little, much in zip(small, large, strict=True)))
@@ -121,14 +162,18 @@ def a_gb_more(small: Figures, large: Figures, gb: float) -> Figures:
 
 def on_paper(one: Figures, two: Figures, asked: argparse.Namespace) -> None:
     """Go on from what a GB takes one and two workers to many nodes; what the driver does alone gets no shorter."""
+    if min(one.shards, two.shards) <= 0:
+        print("the smaller source took longer: the machine is too busy, or the sizes are too near each other")
+        return
     portions = most_portions(len(CONFIGS), 1)
     busy = min(portions * cores_each([asked.cores] * asked.nodes, portions, len(CONFIGS)), asked.nodes * asked.cores)
-    scaling, card = one.shards / two.shards, (one.seconds - one.shards) * asked.tb / 3.6
-    print(f"\na GB more of shards takes one worker {one.shards:.1f} s, two workers 1/{scaling:.2f} of that")
+    scaling, card = one.shards / two.shards, max(one.seconds - one.shards, 0) * asked.tb / 3.6
+    print(f"a GB more of shards takes one worker {one.shards:.1f} s, two workers 1/{scaling:.2f} of that;", end=" ")
+    print(f"{one.processor:.1f} and {two.processor:.1f} processor seconds of all")
     for what, cores in (("a release of 100 files", busy), ("if all cores were busy", asked.nodes * asked.cores)):
         shards = one.shards * asked.tb / 3.6 / cores / min(scaling / 2, 1)
         print(f"{asked.tb} TB, {asked.nodes} nodes of {asked.cores} cores, {what}: {cores:,} cores busy,", end=" ")
-        print(f"{shards:.1f} h; then {card:.1f} h for the card, by the driver alone")
+        print(f"{shards:.1f} h; then {card:.1f} h by the driver alone")
 
 
 def main() -> None:
@@ -140,14 +185,17 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=16)
     parser.add_argument("--tb", type=float, default=10)
     asked = parser.parse_args()
-    found: dict[float, list[Figures]] = {}
+    found, more = dict[float, list[Figures]](), list[str]()
     print("| GB | cores | | seconds | × threads | shards' seconds | × threads | processor s | × threads |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "stories.jsonl")
         for gb in asked.gb:
             generate_large(source, gb * 1e9)
-            found = {gb: [compare(source, Path(folder), cores, asked.runs)["ray"] for cores in (1, 2)], **found}
+            both = [compare(source, Path(folder), cores, asked.runs) for cores in (1, 2)]
+            found[gb] = [medians["ray"] for medians in both]
+            more += [f"{gb} GB, {n}: {_more(medians):+.0%}" for n, medians in enumerate(both, start=1)]
+    print(f"\nRay's seconds against one machine's, by cores: {'; '.join(more)}")
     small, large = min(asked.gb), max(asked.gb)
     if small == large:
         return  # what a build takes once cannot be told from what a GB takes
