@@ -78,10 +78,15 @@ def refuse_foreign(url: str, options: dict[str, Any]) -> None:
     """Do for a URL what a build does for a folder: overwrite no card that is not ours.
 
     Raises:
-        ReleaseError: when there is one, or when the build is to be resumed.
+        ReleaseError: when there is one, when the build is to be resumed, or when the URL is the Hub's.
     """
     from .card import MARK
 
+    if url.startswith("hf://"):
+        raise ReleaseError(
+            f"{url}: at the Hub, every file would be a commit of its own; write into a folder of this machine, "
+            "and publish that in one commit: cats-alpaca push OWNER/NAME --from FOLDER"
+        )
     if options.get("resume"):
         raise ReleaseError(f"{url}: only a build into a folder of this machine can be resumed; leave --resume out")
     if "out" not in options or options.get("force"):

@@ -35,7 +35,8 @@ def _whole_object(url: str) -> Iterator[IO[bytes]]:
         if stream is not None:
             with suppress(Exception):  # what went wrong first is what counts
                 stream.discard()
-            stream.closed = True  # or it would be sent when it is collected
+            with suppress(AttributeError):  # a file on this machine says by itself whether it is closed
+                stream.closed = True  # or it would be sent when it is collected
         if type(error).__module__.partition(".")[0] in ("builtins", "pyarrow", __package__):
             raise
         # Behind a URL stands somebody's file system, with exceptions of its own.

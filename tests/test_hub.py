@@ -91,6 +91,29 @@ def push(hub: Hub, tmp_path: Path) -> Push:
     return _push
 
 
+def test_stories_are_read_from_the_hub(hub: Hub, tmp_path: Path) -> None:
+    file = tmp_path / "cats.jsonl"
+    file.write_text("".join(json.dumps(story(number)) + "\n" for number in range(5000)), "utf-8")
+    env = environment(hub, tmp_path / "home")
+    raw = "repo_id='you/raw', repo_type='dataset'"
+    upload = f"a.upload_file(path_or_fileobj='cats.jsonl', path_in_repo='raw/cats.jsonl', {raw})"
+    code = f"from huggingface_hub import HfApi; a = HfApi(); a.create_repo({raw}); {upload}"
+    subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, check=True)
+
+    def convert(source: str, target: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "cats_alpaca", "convert", source, target]
+        return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
+
+    for source, target in (("cats.jsonl", "here.parquet"), ("hf://datasets/you/raw/raw/*.jsonl", "hub.parquet")):
+        assert convert(source, target).returncode == 0
+    assert (tmp_path / "hub.parquet").read_bytes() == (tmp_path / "here.parquet").read_bytes()
+    missing = convert("hf://datasets/you/raw/nothing.jsonl", "no.parquet")
+    assert missing.returncode == 1
+    assert "hf://datasets/you/raw/nothing.jsonl: there is no such file" in missing.stderr
+    assert "cats-alpaca push OWNER/NAME" in convert("cats.jsonl", "hf://datasets/you/raw/rows/").stderr
+    assert len(hub.repos["you/raw"].history()) == 1
+
+
 def published(hub: Hub, branch: str = "main") -> dict[str, bytes]:
     """Give every file of a branch but the one that the Hub made itself."""
     repo = hub.repos[REPO]
