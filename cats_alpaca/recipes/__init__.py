@@ -140,7 +140,7 @@ RECIPES = {
         "`SFTTrainer` adds the tokenizer's",
         _ALPACA,
         "",
-        seen="not run here, because it refuses to start without a GPU",
+        seen="not run here, because it refuses to start without a GPU.",
     ),
 }
 """Every trainer, by the name that the command takes."""
