@@ -251,7 +251,7 @@ def test_only_the_files_of_a_release_are_touched(hub: Hub, push: Push, release: 
 def test_what_people_write_at_the_hub_is_kept(hub: Hub, push: Push, release: Path, tmp_path: Path) -> None:
     push(release)
     shown = published(hub)["README.md"].decode()
-    assert f'load_dataset("{REPO}", "alpaca", split="train")' in shown
+    assert f'load_dataset(\n    "{REPO}",\n    "alpaca",\n    split="train",\n)' in shown
     edited = shown.replace("\nlicense:", "\nmine: 7\nlicense:") + "\nThank you, Tama.\n"
     hub.edit(REPO, "README.md", edited.encode())
     before = len(hub.repos[REPO].history())

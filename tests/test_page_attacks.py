@@ -195,7 +195,7 @@ def test_who_goes_too_fast_must_wait_and_others_need_not(serve: Serve, tmp_path:
     page = serve("--login", "people.txt")
     fast, slow = Browser(page.url, "fast"), Browser(page.url, "slow")
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: JA.too_fast in fast.do("consent_ja", False, False), range(150)))
+        answers = list(pool.map(lambda _: JA.too_fast in fast.do("consent_train_ja", False), range(150)))
     assert 60 <= answers.count(False) < 150
     assert JA.kept in slow.note("くしゃみ")
 
@@ -205,9 +205,10 @@ def test_a_permission_is_given_by_true_alone(serve: Serve) -> None:
     page = serve()
     browser = Browser(page.url)
     for odd in ("false", "true", 1, [True], None):
-        browser.send("consent_ja", odd, odd)
-    assert JA.not_both in browser.do("consent_ja", True, False)
-    assert JA.both_given in browser.do("consent_ja", True, True)
+        browser.send("consent_train_ja", odd)
+        browser.send("consent_publish_ja", odd)
+    assert JA.not_both in browser.do("consent_train_ja", True)
+    assert JA.both_given in browser.do("consent_publish_ja", True)
     with feedback.open_store(page.store) as store:
         [who] = feedback.find_contributors(store)
         assert store.execute("SELECT what, given FROM consents ORDER BY number").fetchall() == [
@@ -238,7 +239,8 @@ def test_only_a_maintainer_exports_and_the_stories_pass_the_check(serve: Serve, 
     owner, maintainer = Browser(page.url, "hanako"), Browser(page.url, "kanri")
     turn, _ = owner.ask("夜中に鳴いて起こされます。どうしたらよいですか。")
     owner.do("judge_ja", turn, "down", "寝る前にたっぷり遊び、朝のごはんを同じ時刻にすると、落ち着く子が多いです。")
-    owner.do("consent_ja", True, True)
+    owner.do("consent_train_ja", True)
+    owner.do("consent_publish_ja", True)
     for deed in ("manage_ja", "export_data_ja"):
         assert JA.not_maintainer in owner.do(deed)
     assert not (tmp_path / "feedback-data").exists()

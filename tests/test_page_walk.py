@@ -219,6 +219,25 @@ def test_permissions_taking_along_and_taking_back(serve: Serve, visit: Any, size
         assert feedback.find_contributors(store) == []
 
 
+def test_no_request_overtakes_another(serve: Serve, visit: Any) -> None:
+    """What is allowed last, or taken back, is what stands."""
+    page = serve()
+    tab = visit(page, path="/en")
+    go(tab, EN.mine)
+    held: list[Any] = []
+    tab.route("**/run/predict*", lambda route: route.continue_() if held else held.append(route))
+    tab.get_by_label(EN.train).check()
+    tab.get_by_label(EN.publish).check()
+    tab.wait_for_timeout(1000)
+    held[0].continue_()
+    tab.get_by_text(EN.both_given).wait_for()
+    tab.wait_for_timeout(500)
+    assert tab.get_by_text(EN.both_given).is_visible()
+    with feedback.open_store(page.store) as store:
+        [who] = feedback.find_contributors(store)
+        assert all(one.given for one in feedback.consents(store, who).values())
+
+
 _IN_VIEW = """() => [...document.querySelectorAll(".said")].some(one => {
     const box = one.getBoundingClientRect();
     return one.innerText && box.height && box.top >= 0 && box.bottom <= innerHeight;

@@ -349,12 +349,19 @@ def _forget(me: Me, what: str) -> str:
 # ---- me
 
 
-def consent(me: Me, train: bool, publish: bool) -> Changes:
-    """Give or take back either permission."""
-    before = library.consents(me.store, me.who)
-    for what, given in (("train", train is True), ("publish", publish is True)):
-        if before[what].given != given:
-            library.set_consent(me.store, me.who, what, given)
+def consent_train(me: Me, given: bool) -> Changes:
+    """Give or take back the permission to train; one at a time, so that none arrives with an older other one."""
+    return _consent(me, "train", given)
+
+
+def consent_publish(me: Me, given: bool) -> Changes:
+    """Give or take back the permission to publish."""
+    return _consent(me, "publish", given)
+
+
+def _consent(me: Me, what: str, given: bool) -> Changes:
+    if library.consents(me.store, me.who)[what].given != (given is True):
+        library.set_consent(me.store, me.who, what, given is True)
     return {"mine_said": _told_consent(me, me.words.changed)}
 
 

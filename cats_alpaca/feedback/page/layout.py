@@ -99,8 +99,8 @@ def _build(blocks: gr.Blocks, host: Host, words: Words, take: Callable[[str, flo
     on(parts["mend"].click, deeds.mend, "entry mended", "entry_said")
     on(parts["yes_entry"].click, deeds.forget_entry, "entry cat shown", "entry_said")
     on(parts["yes_cat"].click, deeds.forget_cat, "cat", "look_said")
-    for what in ("train", "publish"):
-        on(parts[f"{what}_given"].input, deeds.consent, "train_given publish_given", "mine_said")
+    on(parts["train_given"].input, deeds.consent_train, "train_given", "mine_said")
+    on(parts["publish_given"].input, deeds.consent_publish, "publish_given", "mine_said")
     taken = on(parts["take_along"].click, deeds.take_along, "", "take_said")
     taken.then(None, parts["everything"], None, js=_SAVE, **_HOW)
     on(parts["yes_me"].click, deeds.forget_me, "", "gone_said")

@@ -29,16 +29,28 @@
     };
     // Gradio would load the page anew after a connection was lost, and with it what was typed. So a failure is told here,
     // and Gradio hears that nothing changed: the same button can be pressed again.
-    const nothing = (body) => {
+    const asked = ({ body }) => {
         const { fn_index } = JSON.parse(body);
-        const { outputs } = window.gradio_config.dependencies.find((one) => one.id === fn_index);
+        return window.gradio_config.dependencies.find((one) => one.id === fn_index);
+    };
+    const nothing = ({ outputs }) => {
         return Response.json({ data: outputs.map(() => ({ __type__: "update" })), is_generating: false });
     };
+    // One request after the other, in the order of the presses: what was allowed last, or taken back, must stand last.
+    // But none waits for ever, nor for a model's answer.
     const send = window.fetch;
+    let before = Promise.resolve();
+    const inTurn = (place, options) => {
+        if (asked(options).api_name.startsWith("draft")) return send(place, options);
+        const patience = new Promise((go) => setTimeout(go, 5000));
+        const answer = Promise.race([before, patience]).then(() => send(place, options));
+        before = answer.catch(() => null);
+        return answer;
+    };
     window.fetch = async (place, options) => {
         if (!String(place?.url ?? place).includes("/run/predict")) return send(place, options);
-        const answer = await send(place, options).catch(() => null);
+        const answer = await inTurn(place, options).catch(() => null);
         warn(answer?.ok ? "" : answer?.status === 401 ? SIGNED_OUT[language] : FAILED[language]);
-        return answer?.ok ? answer : nothing(options.body);
+        return answer?.ok ? answer : nothing(asked(options));
     };
 })();
