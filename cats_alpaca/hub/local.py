@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +89,11 @@ class Release:
     files: list[LocalFile]
     facts: dict[str, dict[str, SplitFacts]]
 
+    @cached_property
+    def stories(self) -> dict[str, bytes]:
+        """A digest of every story that has an id; every plan of a push needs them."""
+        return digest_stories(file.content for file in self.files if holds_stories(file.path))
+
 
 def is_managed(path: str) -> bool:
     """Tell whether a name in a repository is one that a release gives, so that a push may replace or delete it.
@@ -94,6 +102,23 @@ def is_managed(path: str) -> bool:
     [True, False, False]
     """
     return _MANAGED.fullmatch(path) is not None
+
+
+def holds_stories(path: str) -> bool:
+    """Tell whether a name in a repository is that of a file of stories."""
+    return path.startswith("data/stories/") and is_managed(path)
+
+
+def digest_stories(files: Iterable[Path | bytes]) -> dict[str, bytes]:
+    """Give a digest of every story that has an id."""
+    found = {}
+    for file in files:
+        with pq.ParquetFile(io.BytesIO(file) if isinstance(file, bytes) else file) as parquet:
+            for batch in parquet.iter_batches():
+                for story in batch.to_pylist():
+                    if story.get("id"):
+                        found[story["id"]] = hashlib.sha256(repr(sorted(story.items())).encode()).digest()
+    return found
 
 
 def metadata(card: str) -> dict[str, Any]:

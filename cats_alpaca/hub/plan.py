@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from .. import card
 from ..errors import HubError, ReleaseError
-from .local import LocalFile, Release, is_managed, metadata
+from .local import LocalFile, Release, digest_stories, holds_stories, is_managed, metadata
 from .remote import Remote, download, read_remote
 
 if TYPE_CHECKING:
@@ -212,13 +208,13 @@ def _published_rows(published: dict[str, Any]) -> dict[str, dict[str, int]]:
 
 def compare_stories(api: HfApi, release: Release, remote: Remote, repo_id: str) -> StoryChanges | None:
     """Find the ids of stories that are new, other than before, or gone; None when there is too much to compare."""
-    here = [file for file in release.files if _holds_stories(file.path)]
-    there = [file for path, file in remote.files.items() if _holds_stories(path)]
+    here = [file for file in release.files if holds_stories(file.path)]
+    there = [file for path, file in remote.files.items() if holds_stories(path)]
     if sum(file.size for file in here) + sum(file.size for file in there) > _COMPARED_BYTES:
         return None
-    after = _stories(file.content for file in here)
+    after = release.stories
     try:
-        before = _stories(download(api, repo_id, str(remote.head), file) for file in there)
+        before = digest_stories(download(api, repo_id, str(remote.head), file) for file in there)
     except pa.ArrowInvalid:
         # What is there cannot be read; that is no reason not to replace it.
         return None
@@ -227,19 +223,3 @@ def compare_stories(api: HfApi, release: Release, remote: Remote, repo_id: str) 
         changed=sorted(story for story in after.keys() & before.keys() if after[story] != before[story]),
         retired=sorted(before.keys() - after.keys()),
     )
-
-
-def _holds_stories(path: str) -> bool:
-    return path.startswith("data/stories/") and is_managed(path)
-
-
-def _stories(files: Iterable[Path | bytes]) -> dict[str, bytes]:
-    """Give a digest of every story that has an id."""
-    found = {}
-    for file in files:
-        with pq.ParquetFile(io.BytesIO(file) if isinstance(file, bytes) else file) as parquet:
-            for batch in parquet.iter_batches():
-                for story in batch.to_pylist():
-                    if story.get("id"):
-                        found[story["id"]] = hashlib.sha256(repr(sorted(story.items())).encode()).digest()
-    return found
