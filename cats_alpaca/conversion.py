@@ -115,7 +115,8 @@ def convert_to_folder(
         folder: a path or a URL; gets `train-NNNNN-of-NNNNN.parquet`, which replace those of an earlier conversion;
             nothing else in it is touched.
         config: which rows to make.
-        max_shard_size: how many bytes of JSONL become one shard; doubled until there are fewer than a hundred.
+        max_shard_size: how many bytes of JSONL become one shard; doubled until there are fewer than a hundred,
+            or one is of 32 GB.
         threads: how many compute at the same time, which changes no byte; None is one a processor.
         report: is filled with what became of the lines.
         on_problem: is called with every bad line's problem, in order; without it, a bad line is an error.

@@ -17,6 +17,10 @@ SHARD_BYTES = 500_000_000
 RELEASE_FILES = 100
 """More files than this, and the Hub asks for several commits (huggingface.co/docs/hub/repositories-recommendations)."""
 
+LARGEST_BYTES = 32_000_000_000
+"""A shard grows no further, however many files there are: its file stays below the 20 GB that the Hub recommends
+(huggingface.co/docs/hub/storage-limits)."""
+
 _INFLATED = 4  # what a compressed file becomes, about: only for planning
 _UNKNOWN_BYTES = 1_000_000_000
 
@@ -81,16 +85,20 @@ def plan_portions(
     Args:
         sources: splits and sources, in order.
         encoding: of a file without a byte-order mark.
-        shard_bytes: how many bytes of JSONL a portion has; doubled until there are no more than `most` of them.
-        most: how many shards there may be.
+        shard_bytes: how many bytes of JSONL a portion has; doubled until there are no more than `most` of them, but not
+            past 32 GB.
+        most: how many shards there should be.
 
     Raises:
         SourceError: when a source cannot be opened, or the encoding is not known.
     """
     looks = [(split, file, look_at(file, encoding)) for split, file in sources]
     total = sum(_weight(look, _UNKNOWN_BYTES) for *_, look in looks)
-    while sum(portion.files for portion in _pack(looks, shard_bytes)) > most and shard_bytes < total:
-        shard_bytes *= 2
+    while (files := sum(portion.files for portion in _pack(looks, shard_bytes))) > most and shard_bytes < total:
+        if 2 * shard_bytes > LARGEST_BYTES:
+            most = files
+        else:
+            shard_bytes *= 2
     return list(_aligned(_spread(list(_pack(looks, shard_bytes)), most))), shard_bytes
 
 

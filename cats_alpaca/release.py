@@ -80,7 +80,8 @@ def build(
         fields: what the card says that no program can know, such as `title`, `license` and `language`; see
             `cats_alpaca.card.fields`. They are added to what the card in the folder says already; an empty one is
             taken away. The packaged stories have theirs, in `stories/card.yaml`.
-        max_shard_size: how many bytes of JSONL become one shard; doubled until there are at most a hundred files.
+        max_shard_size: how many bytes of JSONL become one shard; doubled until there are at most a hundred files,
+            or one is of 32 GB.
         threads: how many compute at the same time, which changes no byte of the result; None is one a processor. On a
             cluster, how many cores each portion takes; None is as many as there are for each.
         resume: keep what a stopped build finished, where lines, options and code are the same; what it is made of

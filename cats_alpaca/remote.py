@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, ParamSpec, TypeVar
@@ -17,6 +18,8 @@ from .writing import whole_file
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_R = TypeVar("_R")
+_AT_ONCE = 16
 _OURS = re.compile(r"(?:data/[^/]+/)?(?:train|test)-\d{5,}-of-\d{5,}\.parquet")
 
 
@@ -124,22 +127,38 @@ def upload(folder: Path, url: str, there_already: Mapping[str, str] | None = Non
 
     files, root = fsspec.core.url_to_fs(url)
     moved = there_already or {}
-    names = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()} | moved.keys()
+    names = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
     there = {path[len(root) :].lstrip("/") for path in files.find(root)}
-    sent: list[str] = []
+    new = names | moved.keys()
     try:
-        for name in sorted(names, key=lambda name: (name == "README.md", name)):
-            if name == "README.md":
-                _remove(files, root, filter(_OURS.fullmatch, there - names))
-            sent.append(name)
-            if name in moved:
-                _move(files, moved[name], f"{root.rstrip('/')}/{name}")
-            else:
-                send(folder / name, f"{url.rstrip('/')}/{name}")
+        each_at(url, lambda name: _move(files, moved[name], f"{root.rstrip('/')}/{name}"), moved)
+        for name in sorted(names - {"README.md"}):
+            send(folder / name, f"{url.rstrip('/')}/{name}")
+        _remove(files, root, filter(_OURS.fullmatch, there - new))
+        if "README.md" in names:
+            send(folder / "README.md", f"{url.rstrip('/')}/README.md")
     except BaseException:
-        _remove(files, root, set(sent) - there)
+        _remove(files, root, new - there)
         raise
-    _remove(files, root, filter(_OURS.fullmatch, there - names))
+
+
+def each_at(place: object, do: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
+    """Do something with each item at a place, several at a time where that is a server, which takes its time to answer.
+
+    >>> each_at("release", abs, [1, -2])
+    [1, 2]
+    """
+    pool = ThreadPoolExecutor(_AT_ONCE if is_url(place) and _takes_many(str(place)) else 1)
+    try:
+        return list(pool.map(do, items))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _takes_many(url: str) -> bool:
+    import fsspec
+
+    return bool(fsspec.core.url_to_fs(url)[0].async_impl)
 
 
 def send(file: Path, url: str) -> None:

@@ -22,6 +22,7 @@ from test_release import content, records
 
 from cats_alpaca import ReleaseError, SourceError, StoriesError, build, convert
 from cats_alpaca.conversion import convert_to_folder
+from cats_alpaca.remote import each_at, upload
 
 
 def wait_for(port: int) -> None:
@@ -257,6 +258,43 @@ def test_a_release_that_cannot_be_sent_is_taken_back(
     assert objects(bucket, "cats/release") == {"notes.txt": b"mine"}
     # The lost answer may be the one with an upload's id, and then nobody can name that upload.
     assert len(uploads(bucket)) <= 1
+
+
+def test_shards_that_are_there_get_their_names_and_the_card_comes_last(
+    bucket: s3fs.S3FileSystem, tmp_path: Path
+) -> None:
+    (tmp_path / "README.md").write_bytes(b"card")
+    for number in range(40):
+        bucket.pipe_file(f"cats/tries/{number}", b"%d" % number)
+    made = {f"data/chat/train-{number:05d}-of-00040.parquet": f"s3://cats/tries/{number}" for number in range(40)}
+    upload(tmp_path, "s3://cats/release", made)
+    expected = {name: source.rpartition("/")[2].encode() for name, source in made.items()}
+    assert objects(bucket, "cats/release") == {"README.md": b"card", **expected}
+    assert objects(bucket, "cats/tries") == {}
+    times = {path: info["LastModified"] for path, info in bucket.find("cats/release", detail=True).items()}
+    assert max(times.values()) == times["cats/release/README.md"]
+
+
+def test_a_shard_that_cannot_get_its_name_takes_all_back(bucket: s3fs.S3FileSystem, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_bytes(b"card")
+    bucket.pipe_file("cats/release/notes.txt", b"mine")
+    bucket.pipe_file("cats/tries/0", b"0")
+    with pytest.raises(OSError, match="tries/1"):
+        upload(tmp_path, "s3://cats/release", {f"data/chat/{n}": f"s3://cats/tries/{n}" for n in range(2)})
+    assert objects(bucket, "cats/release") == {"notes.txt": b"mine"}
+
+
+@pytest.mark.parametrize(("place", "several"), [("s3://cats/release", True), ("file:///tmp", False), ("here", False)])
+def test_only_a_server_is_asked_several_things_at_a_time(bucket: s3fs.S3FileSystem, place: str, several: bool) -> None:
+    both = threading.Barrier(2)
+
+    def meet(item: int) -> int:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(timeout=5 if several else 0.1)
+        return item
+
+    assert each_at(place, meet, [3, 1]) == [3, 1]
+    assert both.broken is not several
 
 
 def test_the_commands_read_and_write_urls(bucket: s3fs.S3FileSystem, run: Run) -> None:

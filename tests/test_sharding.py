@@ -81,20 +81,34 @@ def test_shards_double_where_there_would_be_too_many(write: Write) -> None:
     assert (len(portions), shard_bytes) == (5, 200)
 
 
-@pytest.mark.parametrize("splits", [1, 2])
-def test_ten_terabytes_are_no_more_files_than_a_hundred(tmp_path: Path, splits: int) -> None:
-    files = [tmp_path / f"{n}.jsonl" for n in range(5)]
-    for file in files:  # two terabytes that take no place: nothing but line ends, where they are looked for
+def hollow(folder: Path, files: int, size: int) -> list[str]:
+    """Make large files that take no place: nothing but line ends, where they are looked for."""
+    made = [folder / f"{n}.jsonl" for n in range(files)]
+    for file in made:
         with file.open("wb") as stream:
-            for at in range(0, 2 * 10**12, 8 * 10**9):
+            for at in range(0, size, 8 * 10**9):
                 stream.seek(at - 1 if at else 0)
                 stream.write(b"\n")
-            stream.truncate(2 * 10**12)
+            stream.truncate(size)
+    return [str(file) for file in made]
+
+
+@pytest.mark.parametrize(("splits", "gigabytes"), [(1, 500), (2, 250)])
+def test_hundreds_of_gigabytes_are_no_more_files_than_a_hundred(tmp_path: Path, splits: int, gigabytes: int) -> None:
     most = most_portions(len(CONFIGS), splits)
-    portions = plan([str(file) for file in files], 500_000_000, most)
+    portions = plan(hollow(tmp_path, 5, gigabytes * 10**9 // 5), 500_000_000, most)
     assert 0.4 * most < len(portions) <= most
-    assert sum(portion.size for portion in portions) == 10**13
+    assert sum(portion.size for portion in portions) == gigabytes * 10**9
     assert len(CONFIGS) * splits * len(portions) + 12 <= 100
+
+
+def test_ten_terabytes_are_no_files_larger_than_the_hub_likes(tmp_path: Path, write: Write) -> None:
+    packed = write(gzip.compress(b"x"), "x.gz")
+    portions = plan([*hollow(tmp_path, 5, 2 * 10**12), packed], 500_000_000, most_portions(len(CONFIGS), 1))
+    assert sum(portion.size for portion in portions) >= 10**13
+    assert max(portion.size for portion in portions) == 32 * 10**9
+    assert len(portions) == 316
+    assert portions[-1].files > 1  # nobody knows how long it is
 
 
 def test_what_is_compressed_or_no_file_is_never_cut_before_it_is_read(write: Write) -> None:

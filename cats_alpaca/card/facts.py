@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..formats import CONFIGS, SCHEMAS
+from ..remote import each_at
 
 Folder = Path | Mapping[tuple[str, str], Sequence[Path | str]]
 """A release folder; or where its shards lie, by config and split, before they are in it."""
@@ -68,12 +69,12 @@ def read_facts(folder: Folder, digests: Mapping[Path | str, str] | None = None) 
 def _facts(files: Sequence[Path | str], digests: Mapping[Path | str, str]) -> SplitFacts | None:
     if not files:
         return None
-    footers = [footer_of(file) for file in files]
+    rows, data_bytes, file_bytes = map(sum, zip(*each_at(files[0], _sizes_of, files), strict=True))
     return SplitFacts(
-        rows=sum(footer.num_rows for footer in footers),
+        rows=rows,
         files=len(files),
-        data_bytes=sum(footer.row_group(i).total_byte_size for footer in footers for i in range(footer.num_row_groups)),
-        file_bytes=sum(size_of(file) for file in files),
+        data_bytes=data_bytes,
+        file_bytes=file_bytes,
         digest=digest_of_all([digests.get(file) or digest(_batches(file)) for file in files]),
     )
 
@@ -110,6 +111,12 @@ def footer_of(file: Path | str) -> pq.FileMetaData:
     """Read what a shard's end says of it."""
     with parquet(file) as opened:
         return opened.metadata
+
+
+def _sizes_of(file: Path | str) -> tuple[int, int, int]:
+    footer = footer_of(file)
+    groups = map(footer.row_group, range(footer.num_row_groups))
+    return footer.num_rows, sum(group.total_byte_size for group in groups), size_of(file)
 
 
 def size_of(file: Path | str) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from ..remote import each_at
 from .facts import Folder, footer_of, parquet, shards
 from .numbers import SPLITS, Lengths
 
@@ -98,11 +99,15 @@ def _texts(folder: Folder) -> Iterator[str]:
 
 def _row_groups(folder: Folder) -> Iterator[tuple[Path | str, int, int]]:
     """List the row groups in order: file, number, rows."""
-    for split in SPLITS:
-        for file in shards(folder, "prompt_completion", split):
-            footer = footer_of(file)
-            for group in range(footer.num_row_groups):
-                yield file, group, footer.row_group(group).num_rows
+    files = [file for split in SPLITS for file in shards(folder, "prompt_completion", split)]
+    for file, groups in zip(files, each_at(files[0], _rows_of_groups, files), strict=True):
+        for group, rows in enumerate(groups):
+            yield file, group, rows
+
+
+def _rows_of_groups(file: Path | str) -> list[int]:
+    footer = footer_of(file)
+    return [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
 
 
 def _joined(rows: pa.Table) -> list[str]:

@@ -58,7 +58,7 @@ SHARD_SIZE = click.option(
     type=_size,
     default="500MB",
     show_default=True,
-    help="How much JSONL becomes one shard; doubled until there are at most 100 files.",
+    help="How much JSONL becomes one shard; doubled up to 32 GB until there are at most 100 files.",
 )
 SHARDS = (
     SHARD_SIZE,
