@@ -6,10 +6,7 @@ The folder is what a Hub repository will hold, and `datasets.load_dataset` of an
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
-import shutil
-import sys
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -24,7 +21,7 @@ from .card import Fields, SplitFacts, pictures, read_facts, shards, tokens
 from .card.facts import Folder, same_rows
 from .card.fields import PACKAGED as PACKAGED_FIELDS
 from .card.numbers import Numbers, count
-from .errors import ReleaseError, StoriesError
+from .errors import ReleaseError
 from .formats import CONFIGS, FEEDBACK_CONFIGS, SCHEMAS, turns_to_stories
 from .manifest import Manifest
 from .ranges import SHARD_BYTES, Portion, most_portions, plan_portions
@@ -32,6 +29,7 @@ from .remote import beside, fetch_card, is_url, remove_all, to_any_folder, uploa
 from .sharding import Outcome, Shard, Work, make_portions, name_shards, processors, tell
 from .sources import find_files
 from .stories import PACKAGED, Refuse, Report
+from .workshop import UNFINISHED, install, workshop
 from .writing import ParquetFile
 
 if TYPE_CHECKING:
@@ -40,8 +38,6 @@ if TYPE_CHECKING:
 Facts = dict[str, dict[str, SplitFacts]]
 
 _INFO = "dataset_info.json"
-UNFINISHED = ".build-unfinished"
-"""The hidden folder in a release folder where a build writes; what a stopped one finished stays there."""
 
 
 @to_any_folder("out")
@@ -151,7 +147,7 @@ def _build(
     if not force:
         _refuse_foreign(out)
     told = _told(out, train, fields)
-    with _workshop(out, how.resume) as (folder, shards_folder), _emptied(how.shards_url):
+    with workshop(out, how.resume) as (folder, shards_folder), _emptied(how.shards_url):
         phrases = tuple(told.get("phrases", ()))
         made, numbers = _write_data(shards_folder, folder / "data", _sources(train, test), how, given, phrases, reading)
         release = _places(made) if how.url else folder
@@ -163,7 +159,7 @@ def _build(
             far = {file: shard.file for file, shard in made.items() if is_url(shard.file)}
             upload(folder, how.url, {file.relative_to(folder).as_posix(): url for file, url in far.items()})
         else:
-            _install(folder, out)
+            install(folder, out)
     return facts
 
 
@@ -336,55 +332,6 @@ def _refuse_foreign(out: Path) -> None:
             )
 
 
-@contextmanager
-def _workshop(out: Path, resume: bool) -> Iterator[tuple[Path, Path]]:
-    """Give two folders inside the release folder, for what will be installed and for shards; remove them afterwards.
-
-    A release folder that stayed empty goes, too. The shards stay when a build breaks off that has finished some, and
-    the next build says whether it goes on with them.
-    """
-    was_there = out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    folder = out / UNFINISHED
-    with _locked(out):
-        keep = False
-        try:
-            if not resume:
-                shutil.rmtree(folder, ignore_errors=True)
-            shutil.rmtree(folder / "release", ignore_errors=True)
-            for part in ("release", "shards"):
-                (folder / part).mkdir(parents=True, exist_ok=True)
-            yield folder / "release", folder / "shards"
-        except (StoriesError, ReleaseError):
-            raise
-        except BaseException:
-            keep = (folder / "shards" / "manifest.json").exists()
-            raise
-        finally:
-            if not keep:
-                shutil.rmtree(folder, ignore_errors=True)
-            if not was_there and not any(out.iterdir()):
-                out.rmdir()
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Keep other builds out of a release folder; the system lets go of it when the process ends, however it does."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    folder = os.open(out, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise ReleaseError(f"{out} is being built by another process; wait for it, or name another --out") from None
-    finally:
-        os.close(folder)
-
-
 def _sources(train: str | Iterable[str] | None, test: str | Iterable[str] | None) -> list[tuple[str, str]]:
     """Give every file with its split."""
     if train is None:
@@ -491,19 +438,3 @@ def _write_feedback(folder: Path, turns: pa.RecordBatch) -> Iterator[Shard]:
             with ParquetFile(folder / config / "train.feedback.parquet", schema, by_content=True) as file:
                 file.write(rows)
             yield Shard(config, "train", f"{config}/train.feedback.parquet")
-
-
-def _install(made: Path, out: Path) -> None:
-    """Move the finished files in: what is stale goes first, the card that describes all comes last."""
-    new = {file.relative_to(made) for file in made.rglob("*") if file.is_file()}
-    for picture in pictures.NAMES:
-        if Path(picture) not in new and pictures.shown(out / picture):
-            (out / picture).unlink()
-    for config in SCHEMAS:
-        for split in ("train", "test"):
-            for file in shards(out, config, split):
-                if file.relative_to(out) not in new:
-                    file.unlink()
-    for name in sorted(new, key=lambda name: (name == Path("README.md"), name)):
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
-        (made / name).replace(out / name)

@@ -28,7 +28,7 @@ from cats_alpaca import ReleaseError, build
 from cats_alpaca.cluster import _own_folder, _refuse_other_code
 from cats_alpaca.feedback import ask, forget, join, open_store, rate, set_consent
 from cats_alpaca.manifest import code
-from cats_alpaca.release import UNFINISHED
+from cats_alpaca.workshop import UNFINISHED
 
 needs_ray = [
     pytest.mark.ray,

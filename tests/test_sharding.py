@@ -24,7 +24,7 @@ from cats_alpaca.conversion import convert_to_folder
 from cats_alpaca.exact import Problem
 from cats_alpaca.formats import CONFIGS
 from cats_alpaca.ranges import Portion, most_portions, part_bytes, plan_portions
-from cats_alpaca.release import UNFINISHED
+from cats_alpaca.workshop import UNFINISHED
 
 ENCODINGS = {"utf-8": b"", "utf-8 with a mark": b"\xef\xbb\xbf", "cp932": b"", "utf-16-le": b"\xff\xfe"}
 

@@ -19,7 +19,7 @@ def _saying_what_is_kept(out: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        from ..release import UNFINISHED
+        from ..workshop import UNFINISHED
 
         if "://" not in out and os.path.exists(folder := os.path.join(out, UNFINISHED)):
             click.echo(f"{folder} keeps what is finished; go on with --resume", err=True)
