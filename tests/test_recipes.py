@@ -17,7 +17,7 @@ from support import CHECKOUT, Run, Write
 
 import cats_alpaca
 from cats_alpaca import recipes
-from cats_alpaca.card import addressed
+from cats_alpaca.card import addressed, tokens
 from cats_alpaca.recipes import RECIPES, guide
 
 REPO, MODEL, REVISION = "someone/cats", "somebody/model-7b", "v1.2.3"
@@ -145,6 +145,20 @@ def test_a_published_card_holds_every_recipe_with_its_name_and_revision() -> Non
     card = addressed((cats_alpaca.path() / "README.md").read_text("utf-8"), REPO, REVISION)
     for trainer in RECIPES:
         assert f"\n{recipes.render(trainer, REPO, revision=REVISION)}```\n" in card
+
+
+@pytest.mark.skipif(not tokens.available(), reason="splintr-rs is not installed")
+def test_recipes_in_a_card_cut_no_row_that_was_measured(run: Run, write: Write, tmp_path: Path) -> None:
+    story = {"question": "なぜ鳴くの？", "answer": "お腹がすくからです。" * 400}
+    cats_alpaca.build(write([story]), out=tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text("utf-8")
+    for text in (card, addressed(card, REPO, REVISION)):
+        lengths = re.findall(r"(?:_length|_seq_len|sequence_len|cutoff_len)(?:=|: | )(\d+)", text)
+        assert (len(lengths), len(set(lengths))) == (len(RECIPES) + 1, 1)  # one of them names it twice
+        assert int(lengths[0]) >= 4096
+        assert f"length, in tokens: {int(lengths[0]):,}**" in text
+    for trainer in RECIPES:
+        assert lengths[0] in run("recipe", trainer, "--repo", str(tmp_path / "out")).stdout
 
 
 def test_the_guide_takes_its_numbers_from_its_arguments() -> None:

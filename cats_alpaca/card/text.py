@@ -82,7 +82,7 @@ def compose(
         "title": name,
         **{key: value for key, value in fields.items() if value},
     }
-    at, splits = Address(name), facts[DEFAULT_CONFIG]
+    at, splits, lengths = Address(name), facts[DEFAULT_CONFIG], _lengths(tokens)
     feedback = bool(facts.keys() & FEEDBACK_CONFIGS.keys())
     body = _fill(
         "card.md",
@@ -105,8 +105,10 @@ def compose(
         row=_shortened(row),
         shown={config: _as_json(found) for config, found in row.items()},
         load=load_section(at, list(splits), splits["train"].files),
-        recipes=recipes_section(at, {split: found.rows for split, found in splits.items()}),
-        guide=_guide(splits["train"].rows, tokens, "test" in splits),
+        recipes=recipes_section(
+            at, {split: found.rows for split, found in splits.items()}, guide.recipe_length(lengths)
+        ),
+        guide=guide.render(splits["train"].rows, lengths, "test" in splits),
         licence=licence_section(fields),
         cite=cite_section(at, fields),
     )
@@ -128,7 +130,7 @@ def addressed(text: str, repo_id: str, revision: str | None = None) -> str:
     told = told_by(text)
     again: dict[str, Callable[[str], str]] = {
         "load": lambda old: load_section(at, list(splits), _count_files(old)),
-        "recipes": lambda old: recipes_section(at, splits),
+        "recipes": lambda old: recipes_section(at, splits, length_in(old)),
         "licence": lambda old: licence_section(told),
         "cite": lambda old: cite_section(at, told),
     }
@@ -152,7 +154,7 @@ def load_section(at: Address, splits: list[str], files: int) -> str:
     return _fill("load.md", at=at, splits=splits, files=files, configs=list(CONFIGS), default=DEFAULT_CONFIG)
 
 
-def recipes_section(at: Address, splits: Mapping[str, int]) -> str:
+def recipes_section(at: Address, splits: Mapping[str, int], length: int = guide.LENGTH) -> str:
     """Write which trainer takes which config, and the whole recipe of each.
 
     >>> "- **Axolotl** (`alpaca`, version " in recipes_section(Address("mine"), {"train": 7})
@@ -161,9 +163,10 @@ def recipes_section(at: Address, splits: Mapping[str, int]) -> str:
     Args:
         at: where the rows lie.
         splits: the number of rows of each split.
+        length: how many tokens of a row the recipes keep.
     """
     texts = {
-        recipe.title: recipes.render(name, at.name, None, at.revision, splits["train"], "test" in splits)
+        recipe.title: recipes.render(name, at.name, None, at.revision, splits["train"], "test" in splits, length)
         for name, recipe in recipes.RECIPES.items()
     }
     languages = {"py": "python", "sh": "sh", "yaml": "yaml"}
@@ -178,10 +181,9 @@ def recipes_section(at: Address, splits: Mapping[str, int]) -> str:
     )
 
 
-def _guide(rows: int, tokens: Tokens | None, test: bool) -> str:
+def _lengths(tokens: Tokens | None) -> dict[str, tuple[int, int, int]]:
     lengths = tokens.lengths if tokens else {}
-    found = {name: (found.at(50), found.at(95), found.at(100)) for name, found in lengths.items()}
-    return guide.render(rows, found, test)
+    return {name: (found.at(50), found.at(95), found.at(100)) for name, found in lengths.items()}
 
 
 def _fitting(tokens: Tokens) -> dict[int, list[str]]:
@@ -245,6 +247,16 @@ def _bibtex(at: Address, fields: Fields) -> str:
 def _count_files(load: str) -> int:
     found = re.search(r"-of-(\d+)\.parquet", load)
     return int(found[1]) if found else 1
+
+
+def length_in(text: str) -> int:
+    """Give how many tokens of a row the recipes in a text keep.
+
+    >>> length_in("max_length=4096,"), length_in("")
+    (4096, 2048)
+    """
+    found = re.search(r"\bmax_length=(\d+)", text)
+    return int(found[1]) if found else guide.LENGTH
 
 
 def _fill(template: str, **values: Any) -> str:

@@ -28,7 +28,7 @@ TOKENIZERS = {
 }
 """The measured tokenizers: a name that people know, and splintr's."""
 
-SECTIONS = ("length", "tokens", "guide")
+SECTIONS = ("length", "tokens", "recipes", "guide")
 """The sections of a card that hold, or follow from, what is measured here."""
 
 SAMPLE = 20_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,9 +26,11 @@ def recipe(trainer: str | None, repo: str | None, model: str | None, revision: s
         raise click.UsageError("Name a trainer, or ask for the --list.")
     if revision and (repo is None or Path(repo).is_dir()):
         raise click.UsageError("--revision needs --repo with the name of a Hub repository.")
-    splits = _splits(Path(repo)) if repo and Path(repo).is_dir() else {}
-    test = "test" in splits or not splits  # of a repository that nobody looked into, the usual is said
-    click.echo(recipes.render(trainer, repo or str(path()), model, revision, splits.get("train"), test), nl=False)
+    looked: dict[str, Any] = {}
+    if repo and Path(repo).is_dir() and (splits := _splits(Path(repo))):
+        looked = {"rows": splits.get("train"), "test": "test" in splits, "length": _length(Path(repo))}
+    # Of a repository that nobody looked into, the usual is said.
+    click.echo(recipes.render(trainer, repo or str(path()), model, revision, **looked), nl=False)
 
 
 def _splits(release: Path) -> dict[str, int]:
@@ -35,3 +38,11 @@ def _splits(release: Path) -> dict[str, int]:
     from ..card import read_facts
 
     return {split: found.rows for split, found in read_facts(release).get("alpaca", {}).items()}
+
+
+def _length(release: Path) -> int:
+    """Give the length that the recipes in a release's card have."""
+    from ..card.text import length_in
+
+    card = release / "README.md"
+    return length_in(card.read_text("utf-8", errors="replace") if card.is_file() else "")

@@ -153,6 +153,7 @@ def render(
     revision: str | None = None,
     rows: int | None = None,
     test: bool = True,
+    length: int = guide.LENGTH,
 ) -> str:
     """Give one recipe, ready to run.
 
@@ -166,6 +167,7 @@ def render(
         revision: a branch, tag or commit of the repository; None leaves it open.
         rows: of the train split, for the trainer that counts steps only; None is the packaged release's number.
         test: whether the dataset has a test split to look at while training.
+        length: how many tokens of a row are kept at most.
     """
     recipe = RECIPES[trainer]
     quote = shlex.quote if recipe.file.endswith(".sh") else json.dumps
@@ -173,7 +175,7 @@ def render(
     for name, value in {"repo": repo, "model": model or recipe.model, "revision": revision}.items():
         text = _fill(text, f'"{{{{{name}}}}}"', value and quote(value))
     rows = rows or _packaged_rows()
-    for name, number in {"rows": rows, "steps": guide.EPOCHS * rows}.items():
+    for name, number in {"rows": rows, "steps": guide.EPOCHS * rows, "length": length}.items():
         text = _fill(text, f'"{{{{{name}}}}}"', str(number))
     return _header(recipe, model or recipe.model) + text
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 RANK, ALPHA, RATE, EPOCHS, BATCH, LENGTH = 16, 32, "2e-4", 3, 16, 2048
-"""What every recipe sets; a test compares."""
+"""What every recipe sets, the length where that cuts no row; a test compares."""
+
+_ROOM = 64  # for a chat template's own tokens
 
 
 @dataclass(frozen=True)
@@ -130,14 +132,24 @@ def _length(tokens: Mapping[str, tuple[int, int, int]]) -> int:
     >>> _length({"Llama 3": (400, 600, 861)}), _length({})
     (1024, 2048)
     """
-    return 1 << (max(longest for _, _, longest in tokens.values()) - 1).bit_length() if tokens else LENGTH
+    return 1 << (max(longest for _, _, longest in tokens.values()) + _ROOM - 1).bit_length() if tokens else LENGTH
+
+
+def recipe_length(tokens: Mapping[str, tuple[int, int, int]]) -> int:
+    """Say where the recipes cut a row: never below `LENGTH`, for to no length a row is padded.
+
+    >>> recipe_length({"Llama 3": (400, 600, 861)}), recipe_length({"Llama 3": (900, 2000, 2500)})
+    (2048, 4096)
+    """
+    return max(_length(tokens), LENGTH)
 
 
 def _measured(tokens: Mapping[str, tuple[int, int, int]]) -> str:
     if not tokens:
         return "the recipes' own; measure yours, and take more than the longest row"
     fits = "cuts no row in any tokenizer of the table above, and the rest leaves room for a chat template"
-    return f"{fits}; {LENGTH:,} in the recipes is a ceiling, to which no row is padded"
+    set_there = "the recipes set it, as" if _length(tokens) >= LENGTH else f"{LENGTH:,} in the recipes is"
+    return f"{fits}; {set_there} a ceiling, to which no row is padded"
 
 
 def _table(tokens: int) -> str:

@@ -24,6 +24,6 @@ litgpt finetune_lora "$model" \
   --quantize bnb.nf4-dq --precision bf16-true \
   --lora_r 16 --lora_alpha 32 --lora_dropout 0.05 \
   --lora_query true --lora_key true --lora_value true --lora_projection true --lora_mlp true \
-  --train.epochs 3 --train.global_batch_size 16 --train.micro_batch_size 1 --train.max_seq_length 2048 \
+  --train.epochs 3 --train.global_batch_size 16 --train.micro_batch_size 1 --train.max_seq_length "{{length}}" \
   --train.lr_warmup_steps 5 --optimizer '{"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.0002}}' \
   --out_dir lora "$@"

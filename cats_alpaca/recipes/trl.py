@@ -33,7 +33,7 @@ trainer = SFTTrainer(
     peft_config=LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, lora_dropout=0.05, target_modules="all-linear"),
     args=SFTConfig(
         output_dir="lora",
-        max_length=2048,
+        max_length="{{length}}",
         num_train_epochs=3,
         learning_rate=2e-4,
         lr_scheduler_type="cosine",

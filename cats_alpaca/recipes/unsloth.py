@@ -13,7 +13,7 @@ rows = load_dataset(
 )
 checkpointing = "unsloth" if torch.cuda.is_available() else True
 model, tokenizer = FastLanguageModel.from_pretrained(
-    "{{model}}", max_seq_length=2048, load_in_4bit=True, use_gradient_checkpointing=checkpointing
+    "{{model}}", max_seq_length="{{length}}", load_in_4bit=True, use_gradient_checkpointing=checkpointing
 )
 model = FastLanguageModel.get_peft_model(
     model, r=16, lora_alpha=32, lora_dropout=0.05, use_gradient_checkpointing=checkpointing
@@ -25,7 +25,7 @@ trainer = SFTTrainer(
     eval_dataset=rows["test"],  # {{test}}
     args=SFTConfig(
         output_dir="lora",
-        max_length=2048,
+        max_length="{{length}}",
         num_train_epochs=3,
         learning_rate=2e-4,
         lr_scheduler_type="cosine",
