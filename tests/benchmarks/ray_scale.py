@@ -12,6 +12,7 @@ where one and two cores differ with threads, too.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import statistics
@@ -29,7 +30,7 @@ from scale import generate_large
 
 from cats_alpaca.cluster import cores_each
 from cats_alpaca.formats import CONFIGS
-from cats_alpaca.ranges import most_portions
+from cats_alpaca.ranges import LARGEST_BYTES, most_portions
 
 BUILD = """
 import sys, time
@@ -165,12 +166,12 @@ def on_paper(one: Figures, two: Figures, asked: argparse.Namespace) -> None:
     if min(one.shards, two.shards) <= 0:
         print("the smaller source took longer: the machine is too busy, or the sizes are too near each other")
         return
-    portions = most_portions(len(CONFIGS), 1)
+    portions = max(math.ceil(asked.tb * 1e12 / LARGEST_BYTES), most_portions(len(CONFIGS), 1))
     busy = min(portions * cores_each([asked.cores] * asked.nodes, portions, len(CONFIGS)), asked.nodes * asked.cores)
     scaling, card = one.shards / two.shards, max(one.seconds - one.shards, 0) * asked.tb / 3.6
     print(f"a GB more of shards takes one worker {one.shards:.1f} s, two workers 1/{scaling:.2f} of that;", end=" ")
     print(f"{one.processor:.1f} and {two.processor:.1f} processor seconds of all")
-    for what, cores in (("a release of 100 files", busy), ("if all cores were busy", asked.nodes * asked.cores)):
+    for what, cores in ((f"{portions} shards a config", busy), ("if all cores were busy", asked.nodes * asked.cores)):
         shards = one.shards * asked.tb / 3.6 / cores / min(scaling / 2, 1)
         print(f"{asked.tb} TB, {asked.nodes} nodes of {asked.cores} cores, {what}: {cores:,} cores busy,", end=" ")
         print(f"{shards:.1f} h; then {card:.1f} h by the driver alone")
