@@ -9,18 +9,15 @@ nothing is ever looked at.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import os
 import pickle
 import secrets
-import shutil
 import socket
-import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -31,11 +28,12 @@ from .errors import ReleaseError
 from .manifest import Entry, Manifest, entry_of, kept, outcome_of
 from .manifest import code as own_code
 from .ranges import Portion
-from .remote import send
+from .remote import make_folder
+from .sending import fetched, make_and_send
 from .sharding import Outcome, StoppedError, Work, make_portion
 from .sources import Block
 from .stories import Refuse
-from .writing import whole_file
+from .writing import file_system, whole_file
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -104,7 +102,7 @@ def make_portions(
     _refuse_standard_input(portions)
     folder = folder.resolve()
     known = {number: entry for number, one in enumerate(portions) if (entry := manifest.entry(number, one))}
-    _sweep(folder, known)
+    _sweep(url or str(folder), known)
     with _connected(address) as ray:
         cores = threads or cores_each(_cores_of(ray.nodes()), len(portions), len(work.configs))
         job = _Job(portions, work, folder, url, os.getcwd(), cores, known, manifest.head["code"], refuse)
@@ -115,19 +113,7 @@ def make_portions(
             manifest.note(int(row["id"]), portions[row["id"]], entry)
             if progress:
                 progress(row["read"])
-            yield _fetched(outcome_of(entry), folder)
-
-
-def _fetched(outcome: Outcome, folder: Path) -> Outcome:
-    """Get the bad lines that lie behind a URL."""
-    if "://" not in outcome.problems:
-        return outcome
-    import fsspec
-
-    name = outcome.problems.rpartition("/")[2]
-    with fsspec.open(outcome.problems) as stream, (folder / name).open("wb") as file:
-        shutil.copyfileobj(stream, file, 1 << 20)
-    return dataclasses.replace(outcome, problems=name)
+            yield fetched(outcome_of(entry), folder)
 
 
 def call_all(
@@ -169,12 +155,16 @@ def _refuse_standard_input(portions: Sequence[Portion]) -> None:
         raise ReleaseError("-: other machines cannot read this one's standard input; put it into a file")
 
 
-def _sweep(folder: Path, known: dict[int, Entry]) -> None:
+def _sweep(place: str, known: dict[int, Entry]) -> None:
     """Remove what stopped tries left, and keep what an earlier build noted as finished."""
-    noted = {name.partition("/")[0] for entry in known.values() for name in entry["files"]}
-    for one in folder.glob("*.try-*"):
-        if one.name not in noted:
-            shutil.rmtree(one, ignore_errors=True)
+    noted = {part for entry in known.values() for name in entry["files"] for part in name.split("/") if ".try-" in part}
+    with file_system(place) as (files, root):
+        files.invalidate_cache()
+        for one in files.ls(root, detail=False) if files.exists(root) else ():
+            name = one.rpartition("/")[2]
+            if ".try-" in name and name not in noted:
+                with suppress(OSError):  # a task that nobody waits for may still be writing there
+                    files.rm(one, recursive=True)
 
 
 @contextmanager
@@ -263,7 +253,7 @@ def _entry(number: int, job: _Job, progress: Callable[[int], object]) -> Entry:
     at_work = threading.BoundedSemaphore(job.cores)
     how: dict[str, Any] = {"at_work": at_work, "progress": progress, "refuse": job.refuse}
     if job.url:
-        return _sent(number, job, how)
+        return entry_of(make_and_send(number, portion, job.work, _own_place(number, job.url), **how), job.folder)
     folder = _own_folder(number, job.folder)
 
     def on_block(block: Block) -> None:
@@ -271,28 +261,15 @@ def _entry(number: int, job: _Job, progress: Callable[[int], object]) -> Entry:
             raise StoppedError  # the build is over
 
     outcome = make_portion(number, portion, job.work, folder, on_block=on_block, **how)
-    return entry_of(_inside(folder.name, outcome), job.folder)
-
-
-def _sent(number: int, job: _Job, how: dict[str, Any]) -> Entry:
-    """Make a portion on this node's disk, and send its files to where all come together, each whole or not at all."""
-    place = _own_place(number, job.url)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        outcome = make_portion(number, job.portions[number], job.work, folder, **how)
-        for name in filter(None, (*(shard.file for shard in outcome.shards), outcome.problems)):
-            send(folder / name, f"{place}/{name}")
-    return {"outcome": dataclasses.asdict(_inside(place, outcome)), "files": {}}
+    return entry_of(outcome.within(folder.name), job.folder)
 
 
 def _own_place(number: int, url: str) -> str:
     """Do for a URL what `_own_folder` does for a folder."""
-    import fsspec
-
-    files, root = fsspec.core.url_to_fs(url)
-    _refuse_many(number, len(files.glob(f"{root}/{number:05d}.try-*/begun")))
     place = f"{number:05d}.try-{secrets.token_hex(6)}"
-    files.makedirs(f"{root}/{place}", exist_ok=True)
+    with file_system(url) as (files, root):
+        _refuse_many(number, len(files.glob(f"{root}/{number:05d}.try-*/begun")))
+        make_folder(files, f"{root}/{place}")
     with whole_file(f"{url}/{place}/begun") as stream:
         stream.write(b"yes")
     return f"{url}/{place}"
@@ -323,10 +300,3 @@ def _own_folder(number: int, folder: Path) -> Path:
 def _refuse_many(number: int, tries: int) -> None:
     if tries >= _TRIES:
         raise ReleaseError(f"portion {number} took its worker down {_TRIES} times; look at the memory of the nodes")
-
-
-def _inside(folder: str, outcome: Outcome) -> Outcome:
-    """Name an outcome's files as they are seen from the folder above."""
-    shards = [one._replace(file=f"{folder}/{one.file}") for one in outcome.shards]
-    problems = outcome.problems and f"{folder}/{outcome.problems}"
-    return dataclasses.replace(outcome, shards=shards, problems=problems)

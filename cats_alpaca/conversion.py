@@ -6,10 +6,12 @@ import base64
 import codecs
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 from typing import IO, Any
@@ -19,9 +21,10 @@ import pyarrow as pa
 from .errors import StoriesError
 from .exact import Problem
 from .formats import CONFIGS, DEFAULT_CONFIG
-from .ranges import SHARD_BYTES, most_portions, plan_portions
-from .remote import to_any_folder
-from .sharding import Work, make_portions, name_shards, processors, tell
+from .ranges import SHARD_BYTES, Portion, most_portions, plan_portions
+from .remote import is_url, refuse_place, remove_all, upload
+from .sending import fetched, make_and_send
+from .sharding import Outcome, Work, make_portion, make_portions, name_shards, processors, tell
 from .sources import find_files
 from .stories import Report, read_stories
 from .writing import ParquetFile, whole_file
@@ -87,7 +90,6 @@ def convert(
     return report
 
 
-@to_any_folder("folder")
 def convert_to_folder(
     sources: str | Iterable[str],
     folder: str | Path,
@@ -131,7 +133,9 @@ def convert_to_folder(
         SourceError: when a source cannot be read; the folder is untouched then, too.
         OSError: when the folder cannot be written.
     """
-    report, folder, files = Report() if report is None else report, Path(folder), find_files(sources)
+    if url := str(folder) if is_url(folder) else "":
+        refuse_place(url)
+    report, files = Report() if report is None else report, find_files(sources)
     portions, shard_bytes = plan_portions(
         [("train", file) for file in files],
         encoding=reading.get("encoding"),
@@ -139,28 +143,50 @@ def convert_to_folder(
         most=most_portions(1, 1),
     )
     work = Work((config,), shard_bytes, keep_problems=on_problem is not None, **reading)
-    with _folder_inside(folder) as inside:
-        made = make_portions(portions, work, inside, threads=threads or processors(), progress=progress)
+    with _folder_behind(url) if url else _folder_inside(Path(folder)) as (inside, far):
+        make = partial(_make_behind, far) if far else make_portion
+        made = make_portions(portions, work, inside, threads=threads or processors(), progress=progress, make=make)
         with closing(made):
             outcomes = list(tell(portions, made, inside, report, on_problem))
         report.close(files, strict=on_problem is None)
         shards = (shard for outcome in outcomes for shard in outcome.shards)
         named = name_shards(shards, inside, lambda config: inside)
-        for stale in folder.glob("train-[0-9]*-of-[0-9]*.parquet"):
+        if url:
+            upload(url, {}, {file.name: shard.file for file, shard in named.items()})
+            return report
+        for stale in Path(folder).glob("train-[0-9]*-of-[0-9]*.parquet"):
             stale.unlink()
         for file in named:
-            file.replace(folder / file.name)
+            file.replace(Path(folder) / file.name)
     return report
 
 
+def _make_behind(url: str, number: int, portion: Portion, work: Work, folder: Path, **how: Any) -> Outcome:
+    return fetched(make_and_send(number, portion, work, f"{url}/{number:05d}", **how), folder)
+
+
 @contextmanager
-def _folder_inside(folder: Path) -> Iterator[Path]:
+def _folder_behind(url: str) -> Iterator[tuple[Path, str]]:
+    """Do behind a URL what `_folder_inside` does in a folder; give one of this machine, too, for bad lines."""
+    far = f"{url.rstrip('/')}/.convert-{secrets.token_hex(6)}"
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            yield Path(folder), far
+        except BaseException:
+            with suppress(Exception):  # what went wrong first is what counts
+                remove_all(far)
+            raise
+        remove_all(far)
+
+
+@contextmanager
+def _folder_inside(folder: Path) -> Iterator[tuple[Path, str]]:
     """Make a hidden folder in a folder; remove it, and the folder if it is new and stayed empty."""
     was_there = folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     inside = Path(tempfile.mkdtemp(prefix=".convert-", dir=folder))
     try:
-        yield inside
+        yield inside, ""
     finally:
         shutil.rmtree(inside, ignore_errors=True)
         if not was_there and not any(folder.iterdir()):

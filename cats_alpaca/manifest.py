@@ -1,7 +1,8 @@
 """What of a stopped build is finished, and may be kept: a file beside the shards, written after each portion.
 
 A portion is kept when its lines, what is done with them and the code that does it are the same, and its files are as
-they were written. Lines and files are known by a hash of their bytes: a file's time and size may lie.
+they were written. Lines and files are known by a hash of their bytes: a file's time and size may lie. Behind a URL,
+files are known by what the file system there says of them.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ import pyarrow as pa
 
 from . import __version__, path
 from .ranges import Portion
+from .remote import is_url
+from .sending import fetched, make_and_send
 from .sharding import Outcome, Shard, Work, digest_of, make_portion
 from .sources import Block
-from .writing import whole_file
+from .writing import file_system, whole_file
+
+MANIFEST = "manifest.json"
 
 Entry = dict[str, Any]
 """What is noted of a finished portion: its outcome, and the digests of its files."""
@@ -33,18 +38,20 @@ class Manifest:
     Args:
         folder: where the build's files are.
         work: what it does; notes on other work, or of other code, are forgotten.
+        url: where the files are instead, the manifest beside them; the folder gets the bad lines then.
     """
 
-    def __init__(self, folder: Path, work: Work) -> None:
-        self.folder, self.file = folder, folder / "manifest.json"
+    def __init__(self, folder: Path, work: Work, url: str = "") -> None:
+        self.folder, self.url = folder, url
+        self.file = f"{url}/{MANIFEST}" if url else folder / MANIFEST
         self.head = json.loads(json.dumps({"code": code(), "work": dataclasses.asdict(work)}))
         self.lock = threading.Lock()
         self.done: dict[str, Entry] = self._read()
 
     def _read(self) -> dict[str, Entry]:
         try:
-            found = json.loads(self.file.read_bytes())
-        except (OSError, ValueError):
+            found = json.loads(_read(self.file))
+        except (FileNotFoundError, ValueError):
             return {}
         return found["done"] if found.get("head") == self.head else {}
 
@@ -52,11 +59,14 @@ class Manifest:
         """Do what `sharding.make_portion` does, unless it is done."""
         found = self.entry(number, portion)
         if found and kept(found, folder, portion, work, how["on_block"], how["progress"]):
-            return outcome_of(found)
+            return fetched(outcome_of(found), folder)
         self.note(number, portion, None)
-        outcome = make_portion(number, portion, work, folder, **how)
+        if self.url:
+            outcome = make_and_send(number, portion, work, f"{self.url}/{number:05d}", **how)
+        else:
+            outcome = make_portion(number, portion, work, folder, **how)
         self.note(number, portion, entry_of(outcome, folder))
-        return outcome
+        return fetched(outcome, folder)
 
     def entry(self, number: int, portion: Portion) -> Entry | None:
         """Give what was noted of a portion; whether it is still so, `kept` tells."""
@@ -74,6 +84,14 @@ class Manifest:
                 self.done[key] = entry
             with whole_file(self.file) as stream:
                 stream.write(json.dumps({"head": self.head, "done": self.done}).encode())
+
+
+def _read(file: Path | str) -> bytes:
+    if isinstance(file, Path):
+        return file.read_bytes()
+    with file_system(file) as (files, path):
+        content: bytes = files.cat_file(path)
+        return content
 
 
 def _key(number: int, portion: Portion) -> str:
@@ -111,8 +129,15 @@ def kept(
 
 
 def _digests(outcome: Outcome, folder: Path) -> Iterator[tuple[str, str]]:
-    for name in filter(None, (*(shard.file for shard in outcome.shards), outcome.problems)):
-        yield name, _digest(folder / name)
+    for name in outcome.files:
+        yield name, _checksum(name) if is_url(name) else _digest(folder / name)
+
+
+def _checksum(url: str) -> str:
+    """Give what a file system tells of a file's content: S3 its hash."""
+    with file_system(url) as (files, path):
+        files.invalidate_cache()  # what it remembers of the place may be of an earlier build
+        return str(files.checksum(path))
 
 
 def _digest(file: Path) -> str:

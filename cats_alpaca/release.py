@@ -10,6 +10,7 @@ import secrets
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,11 +26,11 @@ from .errors import ReleaseError
 from .formats import CONFIGS, FEEDBACK_CONFIGS, SCHEMAS, turns_to_stories
 from .manifest import Manifest
 from .ranges import SHARD_BYTES, Portion, most_portions, plan_portions
-from .remote import beside, fetch_card, is_url, remove_all, to_any_folder, upload
+from .remote import beside, fetch_card, is_url, refuse_foreign, refuse_place, upload
 from .sharding import Outcome, Shard, Work, make_portions, name_shards, processors, tell
 from .sources import find_files
 from .stories import PACKAGED, Refuse, Report
-from .workshop import UNFINISHED, install, workshop
+from .workshop import UNFINISHED, install, workshop, workshop_behind
 from .writing import ParquetFile
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ Facts = dict[str, dict[str, SplitFacts]]
 _INFO = "dataset_info.json"
 
 
-@to_any_folder("out")
 def build(
     train: str | Iterable[str] | None = None,
     test: str | Iterable[str] | None = None,
@@ -99,7 +99,7 @@ def build(
     """
     given = _collect(feedback) if feedback is not None else None
     how = _How(test_fraction, max_shard_size, threads, resume, engine, ray_address)
-    with _where(out) as (folder, url):
+    with _where(out, force) as (folder, url):
         facts = _build(train, test, folder, how._replace(url=url), given, force, fields, reading)
     if feedback is not None and given is not None:
         _remember(feedback, facts, given)
@@ -107,11 +107,14 @@ def build(
 
 
 @contextmanager
-def _where(out: str | Path) -> Iterator[tuple[Path, str]]:
-    """Give the release folder; or one of this machine for what no other makes, and the URL of all."""
+def _where(out: str | Path, force: bool) -> Iterator[tuple[Path, str]]:
+    """Give the release folder; or one of this machine for what is no shard, and the URL of all."""
     if not is_url(out):
         yield Path(out), ""
         return
+    refuse_place(str(out))
+    if not force:
+        refuse_foreign(str(out))
     with beside(str(out)) as folder:
         fetch_card(str(out), folder)
         yield folder, str(out).rstrip("/")
@@ -130,7 +133,7 @@ class _How(NamedTuple):
 
     @property
     def shards_url(self) -> str:
-        """Where machines that share no folder put shards until the card is written."""
+        """Where shards go until the card is written, if not into a folder."""
         return f"{self.url}/{UNFINISHED}" if self.url else ""
 
 
@@ -147,7 +150,7 @@ def _build(
     if not force:
         _refuse_foreign(out)
     told = _told(out, train, fields)
-    with workshop(out, how.resume) as (folder, shards_folder), _emptied(how.shards_url):
+    with workshop(out, how.resume) as (folder, shards_folder), workshop_behind(how.shards_url, how.resume):
         phrases = tuple(told.get("phrases", ()))
         made, numbers = _write_data(shards_folder, folder / "data", _sources(train, test), how, given, phrases, reading)
         release = _places(made) if how.url else folder
@@ -157,10 +160,16 @@ def _build(
         (folder / "README.md").write_text(_card(release, facts, numbers, out, told), "utf-8", newline="\n")
         if how.url:
             far = {file: shard.file for file, shard in made.items() if is_url(shard.file)}
-            upload(folder, how.url, {file.relative_to(folder).as_posix(): url for file, url in far.items()})
+            here = filter(Path.is_file, folder.rglob("*"))
+            name_in = partial(_name_in, folder)
+            upload(how.url, {name_in(file): file for file in here}, {name_in(file): url for file, url in far.items()})
         else:
             install(folder, out)
     return facts
+
+
+def _name_in(folder: Path, file: Path) -> str:
+    return file.relative_to(folder).as_posix()
 
 
 def _places(made: dict[Path, Shard]) -> Folder:
@@ -172,18 +181,6 @@ def _places(made: dict[Path, Shard]) -> Folder:
 
 def _place(file: Path, shard: Shard) -> Path | str:
     return shard.file if is_url(shard.file) else file
-
-
-@contextmanager
-def _emptied(url: str) -> Iterator[None]:
-    """Remove what is under a URL, before and after."""
-    if url:
-        remove_all(url)
-    try:
-        yield
-    finally:
-        if url:
-            remove_all(url)
 
 
 def check_release(
@@ -408,7 +405,7 @@ def _make(
 
 def _start(folder: Path, portions: list[Portion], work: Work, how: _How, **told: Any) -> Generator[Outcome, None, None]:
     """Choose who makes the portions: this machine's threads, or a cluster."""
-    manifest = Manifest(folder, work)
+    manifest = Manifest(folder, work, how.shards_url)
     if how.engine == "ray":
         from . import cluster
 

@@ -1,9 +1,7 @@
-"""A folder behind a URL: made here first, then sent file by file, each whole or not at all, the card last."""
+"""A folder behind a URL: its files are sent each whole or not at all, and get their names at the end, the card last."""
 
 from __future__ import annotations
 
-import functools
-import inspect
 import re
 import shutil
 import tempfile
@@ -11,12 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from .errors import ReleaseError
-from .writing import whole_file
+from .writing import file_system, whole_file
 
-_P = ParamSpec("_P")
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 _AT_ONCE = 16
@@ -32,33 +29,6 @@ def is_url(place: object) -> bool:
     return "://" in str(place)
 
 
-def to_any_folder(name: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
-    """Let a function whose argument `name` is a folder take a URL, too; it works in a temporary folder then."""
-
-    def add(make: Callable[_P, _T]) -> Callable[_P, _T]:
-        signature = inspect.signature(make)
-
-        @functools.wraps(make)
-        def anywhere(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-            given = signature.bind(*args, **kwargs)
-            if not is_url(url := str(given.arguments[name])):
-                return make(*args, **kwargs)
-            refuse_foreign(url, given.arguments)
-            if given.arguments.get("engine") == "ray":
-                return make(*args, **kwargs)  # its shards come from many machines
-            with beside(url) as folder:
-                given.arguments[name] = folder
-                if name == "out":
-                    fetch_card(url, folder)
-                result = make(*given.args, **given.kwargs)
-                upload(folder, url)
-            return result
-
-        return anywhere
-
-    return add
-
-
 @contextmanager
 def beside(url: str) -> Iterator[Path]:
     """Give an empty folder of this machine that has a URL's name."""
@@ -68,36 +38,43 @@ def beside(url: str) -> Iterator[Path]:
         yield folder
 
 
+def is_there(url: str) -> bool:
+    """Say whether there is something."""
+    with file_system(url) as (files, path):
+        files.invalidate_cache()
+        return bool(files.exists(path))
+
+
 def remove_all(url: str) -> None:
     """Remove all that is under a URL."""
-    import fsspec
-
-    files, root = fsspec.core.url_to_fs(url)
-    if files.exists(root):
-        files.rm(root, recursive=True)
+    with file_system(url) as (files, root):
+        if files.exists(root):
+            files.rm(root, recursive=True)
 
 
-def refuse_foreign(url: str, options: dict[str, Any]) -> None:
-    """Do for a URL what a build does for a folder: overwrite no card that is not ours.
+def refuse_place(url: str) -> None:
+    """Refuse to write file by file where that makes a commit of each.
 
     Raises:
-        ReleaseError: when there is one, when the build is to be resumed, or when the URL is the Hub's.
+        ReleaseError: when the URL is the Hub's.
     """
-    from .card import MARK
-
     if url.startswith("hf://"):
         raise ReleaseError(
             f"{url}: at the Hub, every file would be a commit of its own; write into a folder of this machine, "
             "and publish that in one commit: cats-alpaca push OWNER/NAME --from FOLDER"
         )
-    if options.get("resume"):
-        raise ReleaseError(f"{url}: only a build into a folder of this machine can be resumed; leave --resume out")
-    if "out" not in options or options.get("force"):
-        return
-    import fsspec
 
-    files, root = fsspec.core.url_to_fs(url)
-    if files.exists(readme := f"{root.rstrip('/')}/README.md") and MARK.encode() not in files.cat_file(readme):
+
+def refuse_foreign(url: str) -> None:
+    """Do for a URL what a build does for a folder: overwrite no card that is not ours.
+
+    Raises:
+        ReleaseError: when there is one.
+    """
+    from .card import MARK
+
+    card = _card_at(url)
+    if card is not None and MARK.encode() not in card:
         raise ReleaseError(
             f"{url}: README.md was not made by this command; name another place, or overwrite it with --force"
         )
@@ -105,41 +82,44 @@ def refuse_foreign(url: str, options: dict[str, Any]) -> None:
 
 def fetch_card(url: str, folder: Path) -> None:
     """Put the card that is there where the build looks for it: what people wrote into it stays."""
-    import fsspec
-
-    files, root = fsspec.core.url_to_fs(url)
-    if files.exists(readme := f"{root.rstrip('/')}/README.md"):
-        (folder / "README.md").write_bytes(files.cat_file(readme))
+    card = _card_at(url)
+    if card is not None:
+        (folder / "README.md").write_bytes(card)
 
 
-def upload(folder: Path, url: str, there_already: Mapping[str, str] | None = None) -> None:
-    """Send a folder's files, the card last; take back what is new when one fails, remove stale shards at the end.
+def _card_at(url: str) -> bytes | None:
+    with file_system(url) as (files, root):
+        readme = f"{root.rstrip('/')}/README.md"
+        card: bytes | None = files.cat_file(readme) if files.exists(readme) else None
+        return card
+
+
+def upload(url: str, here: Mapping[str, Path], there: Mapping[str, str]) -> None:
+    """Put files into a folder behind a URL, the card last; take back what is new when one fails, remove stale shards.
 
     Args:
-        folder: what to send.
-        url: where to.
-        there_already: the URLs of files that are at their place but for their name, by this name.
+        url: the folder's.
+        here: files of this machine, by their names there.
+        there: the URLs of files that are there but for their names, by these.
 
     Raises:
         OSError: when something cannot be written there.
     """
-    import fsspec
-
-    files, root = fsspec.core.url_to_fs(url)
-    moved = there_already or {}
-    names = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
-    there = {path[len(root) :].lstrip("/") for path in files.find(root)}
-    new = names | moved.keys()
-    try:
-        each_at(url, lambda name: _move(files, moved[name], f"{root.rstrip('/')}/{name}"), moved)
-        for name in sorted(names - {"README.md"}):
-            send(folder / name, f"{url.rstrip('/')}/{name}")
-        _remove(files, root, filter(_OURS.fullmatch, there - new))
-        if "README.md" in names:
-            send(folder / "README.md", f"{url.rstrip('/')}/README.md")
-    except BaseException:
-        _remove(files, root, new - there)
-        raise
+    with file_system(url) as (files, root):
+        files.invalidate_cache()
+        new = here.keys() | there.keys()
+        old = {path[len(root) :].lstrip("/") for path in files.find(root)}
+        try:
+            each_at(url, lambda name: _move(files, there[name], f"{root.rstrip('/')}/{name}"), there)
+            for name in sorted(here.keys() - {"README.md"}):
+                send(here[name], f"{url.rstrip('/')}/{name}")
+            _remove(files, root, filter(_OURS.fullmatch, old - new))
+            if "README.md" in here:
+                send(here["README.md"], f"{url.rstrip('/')}/README.md")
+        except BaseException:
+            with suppress(Exception):  # what went wrong first is what counts
+                _remove(files, root, new - old)
+            raise
 
 
 def each_at(place: object, do: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
@@ -156,23 +136,26 @@ def each_at(place: object, do: Callable[[_T], _R], items: Iterable[_T]) -> list[
 
 
 def _takes_many(url: str) -> bool:
-    import fsspec
-
-    return bool(fsspec.core.url_to_fs(url)[0].async_impl)
+    with file_system(url) as (files, _):
+        return bool(files.async_impl)
 
 
 def send(file: Path, url: str) -> None:
     """Copy a file of this machine to a URL, whole or not at all."""
-    import fsspec
-
-    files, path = fsspec.core.url_to_fs(url)
-    files.makedirs(path.rpartition("/")[0], exist_ok=True)
+    with file_system(url) as (files, path):
+        make_folder(files, path.rpartition("/")[0])
     with whole_file(url) as stream, file.open("rb") as source:
         shutil.copyfileobj(source, stream, 1 << 20)
 
 
+def make_folder(files: Any, path: str) -> None:
+    """Make a folder where a file system has such; what has none would make a bucket that nobody asked for."""
+    if not files.async_impl:
+        files.makedirs(path, exist_ok=True)
+
+
 def _move(files: Any, source: str, target: str) -> None:
-    files.makedirs(target.rpartition("/")[0], exist_ok=True)
+    make_folder(files, target.rpartition("/")[0])
     files.mv(files._strip_protocol(source), target)
 
 

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from queue import Queue
@@ -95,6 +95,20 @@ class Outcome:
     digest: str = ""
     problems: str = ""
     numbers: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def files(self) -> list[str]:
+        """The names of the shards, and that of the bad lines' file."""
+        return [*(shard.file for shard in self.shards), *filter(None, [self.problems])]
+
+    def within(self, folder: str) -> Outcome:
+        """Give the outcome with its files named as they are seen from the folder above.
+
+        >>> Outcome([Shard("chat", "train", "chat/a.parquet")]).within("7").files
+        ['7/chat/a.parquet']
+        """
+        shards = [one._replace(file=f"{folder}/{one.file}") for one in self.shards]
+        return replace(self, shards=shards, problems=self.problems and f"{folder}/{self.problems}")
 
 
 class StoppedError(Exception):

@@ -6,15 +6,27 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .card import pictures, shards
 from .errors import ReleaseError, StoriesError
 from .formats import SCHEMAS
+from .manifest import MANIFEST
+from .remote import is_there, is_url, remove_all
 
 UNFINISHED = ".build-unfinished"
 """The hidden folder in a release folder where a build writes; what a stopped one finished stays there."""
+
+
+def kept_by(out: str) -> str:
+    """Give the place where a release folder, or its URL, keeps what a stopped build finished; empty where it has none.
+
+    >>> kept_by("nowhere")
+    ''
+    """
+    place = f"{out.rstrip('/')}/{UNFINISHED}" if is_url(out) else os.path.join(out, UNFINISHED)
+    return place if (is_there(place) if is_url(out) else os.path.exists(place)) else ""
 
 
 @contextmanager
@@ -39,13 +51,31 @@ def workshop(out: Path, resume: bool) -> Iterator[tuple[Path, Path]]:
         except (StoriesError, ReleaseError):
             raise
         except BaseException:
-            keep = (folder / "shards" / "manifest.json").exists()
+            keep = (folder / "shards" / MANIFEST).exists()
             raise
         finally:
             if not keep:
                 shutil.rmtree(folder, ignore_errors=True)
             if not was_there and not any(out.iterdir()):
                 out.rmdir()
+
+
+@contextmanager
+def workshop_behind(url: str, resume: bool) -> Iterator[None]:
+    """Do for the shards behind a URL, if there is one, what `workshop` does for those in a folder."""
+    if not url:
+        yield
+        return
+    if not resume:
+        remove_all(url)
+    try:
+        yield
+    except BaseException as error:
+        with suppress(Exception):  # what went wrong first is what counts
+            if isinstance(error, (StoriesError, ReleaseError)) or not is_there(f"{url}/{MANIFEST}"):
+                remove_all(url)
+        raise
+    remove_all(url)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,27 +20,41 @@ _PART_BYTES = 32 << 20  # of an upload: an object has at most ten thousand parts
 
 
 @contextmanager
-def _whole_object(url: str) -> Iterator[IO[bytes]]:
-    """Write behind a URL: what is sent gets its name at the end, or is thrown away."""
+def file_system(url: str) -> Iterator[tuple[Any, str]]:
+    """Give the file system behind a URL, and the path there, for as long as it is used.
+
+    >>> with file_system("file:///cats") as (files, path):
+    ...     files.protocol, path
+    (('file', 'local'), '/cats')
+
+    Raises:
+        OSError: instead of what somebody's file system raises of its own.
+    """
     import fsspec
 
-    stream = None
     try:
-        files, path = fsspec.core.url_to_fs(url)
+        yield fsspec.core.url_to_fs(url)
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] in ("builtins", "pyarrow", __package__):
+            raise
+        raise OSError(errno.EIO, f"it cannot be used: {error or type(error).__name__}", url) from error
+
+
+@contextmanager
+def _whole_object(url: str) -> Iterator[IO[bytes]]:
+    """Write behind a URL: what is sent gets its name at the end, or is thrown away."""
+    with file_system(url) as (files, path):
         stream = files.open(path, "wb", block_size=_PART_BYTES, autocommit=False)
-        yield stream
-        stream.close()
-        stream.commit()
-    except BaseException as error:
-        if stream is not None:
+        try:
+            yield stream
+            stream.close()
+            stream.commit()
+        except BaseException:
             with suppress(Exception):  # what went wrong first is what counts
                 stream.discard()
             with suppress(AttributeError):  # a file on this machine says by itself whether it is closed
                 stream.closed = True  # or it would be sent when it is collected
-        if type(error).__module__.partition(".")[0] in ("builtins", "pyarrow", __package__):
             raise
-        # Behind a URL stands somebody's file system, with exceptions of its own.
-        raise OSError(errno.EIO, f"it cannot be written: {error or type(error).__name__}", url) from error
 
 
 @contextmanager

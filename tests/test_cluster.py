@@ -270,6 +270,47 @@ def test_a_cluster_writes_behind_a_url(bucket: s3fs.S3FileSystem, run: Run, sour
     far.end()
 
 
+def tries(bucket: s3fs.S3FileSystem) -> set[str]:
+    """Name the tries that have begun behind the URL."""
+    bucket.invalidate_cache()
+    found: list[str] = bucket.glob("cats/release/.build-unfinished/*.try-*/begun")
+    return {name.split("/")[-2] for name in found}
+
+
+@with_ray
+def test_what_a_cluster_finished_behind_a_url_is_kept(
+    bucket: s3fs.S3FileSystem, run: Run, sources: list[str], tmp_path: Path
+) -> None:
+    alone = run(*arguments(sources, "alone/release"))
+    assert alone.returncode == 0, alone.stderr
+    whole = (tmp_path / "b.jsonl.gz").read_bytes()
+    (tmp_path / "b.jsonl.gz").write_bytes(whole[:-10])
+    far = Nodes()
+    command = arguments(sources, "s3://cats/release")
+    command[-4:] = ["--engine", "ray", "--ray-address", far.address]
+    broken = run(*command, "--rejects", "rejects")
+    assert broken.returncode == 1
+    assert "s3://cats/release/.build-unfinished keeps what is finished; go on with --resume\n" in broken.stderr
+    done = json.loads(bucket.cat_file("cats/release/.build-unfinished/manifest.json"))["done"]
+    kept = {name.split("/")[-3] for entry in done.values() for name in entry["files"] if name.endswith(".parquet")}
+    assert len(kept) > 10
+    (tmp_path / "b.jsonl.gz").write_bytes(whole)
+    program = "from cats_alpaca.cli import main; main()"
+    resumed = subprocess.Popen(
+        [sys.executable, "-c", program, *command, "--rejects", "rejects", "--resume"], cwd=tmp_path / "cwd"
+    )
+    begun: set[str] = set()
+    while resumed.poll() is None:
+        begun |= tries(bucket)
+    assert resumed.returncode == 0
+    numbers = {name.partition(".")[0] for name in kept}
+    assert {name for name in begun if name.partition(".")[0] in numbers} == kept
+    assert objects(bucket, "cats/release") == files_of(tmp_path / "cwd" / "alone" / "release")
+    rejects = (tmp_path / "cwd" / "alone" / "release.rejects").read_bytes()
+    assert (tmp_path / "cwd" / "rejects").read_bytes() == rejects
+    far.end()
+
+
 @with_ray
 def test_a_node_that_dies_leaves_no_shard_behind_a_url(bucket: s3fs.S3FileSystem, tmp_path: Path) -> None:
     lines = [json.dumps({"question": f"{n}", "answer": os.urandom(150).hex()}) + "\n" for n in range(12_000)]
@@ -281,14 +322,8 @@ def test_a_node_that_dies_leaves_no_shard_behind_a_url(bucket: s3fs.S3FileSystem
     alone.end()
     rng = random.Random(7)
     again = builds = 0
-
-    def begun() -> set[str]:
-        bucket.invalidate_cache()
-        found: list[str] = bucket.glob("cats/release/.build-unfinished/*.try-*/begun")
-        return {name.split("/")[-2] for name in found}
-
     while not again and builds < 8:
-        _, repeated = build_while_one_dies(far, builder, "s3://cats/release", begun, rng)
+        _, repeated = build_while_one_dies(far, builder, "s3://cats/release", lambda: tries(bucket), rng)
         assert objects(bucket, "cats/release") == files_of(tmp_path / "release")
         builds, again = builds + 1, again + repeated
         bucket.rm("cats/release", recursive=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import socket
@@ -23,6 +24,8 @@ from test_release import content, records
 from cats_alpaca import ReleaseError, SourceError, StoriesError, build, convert
 from cats_alpaca.conversion import convert_to_folder
 from cats_alpaca.remote import each_at, upload
+from cats_alpaca.sending import make_and_send
+from cats_alpaca.sharding import Outcome
 
 
 def wait_for(port: int) -> None:
@@ -245,19 +248,121 @@ def test_a_foreign_card_behind_a_url_is_refused_unless_forced(bucket: s3fs.S3Fil
 
 
 def test_a_release_that_cannot_be_sent_is_taken_back(
-    bucket: s3fs.S3FileSystem, line: Line, write: Write, monkeypatch: pytest.MonkeyPatch
+    bucket: s3fs.S3FileSystem, line: Line, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    bucket.pipe_file("cats/release/notes.txt", b"mine")
-    s3fs.S3FileSystem.clear_instance_cache()
-    line.cut_after(9000)  # about the sixth of the answers
-    with pytest.raises(OSError, match="s3://cats/release/data/"):
-        build(write(records(2)), out="s3://cats/release")
-    assert line.cuts == 1
-    assert objects(bucket, "cats/release") == {"notes.txt": b"mine"}
-    # The lost answer may be the one with an upload's id, and then nobody can name that upload.
-    assert len(uploads(bucket)) <= 1
+    source = write(records(2))
+    build(source, out=tmp_path / "release")
+    failures = 0
+    for count in range(1000, 40_000, 3000):  # one answer after the other is lost
+        bucket.rm("cats", recursive=True)
+        bucket.mkdir("cats")
+        bucket.pipe_file("cats/release/notes.txt", b"mine")
+        s3fs.S3FileSystem.clear_instance_cache()
+        line.cuts = 0
+        line.cut_after(count)
+        try:
+            build(source, out="s3://cats/release")
+            expected = content(tmp_path / "release")
+        except OSError:
+            failures, expected = failures + 1, {}
+        line.allowed = None
+        found = objects(bucket, "cats/release")
+        # Of a part that was finished, nobody may take the trouble away.
+        assert {n: c for n, c in found.items() if "unfinished" not in n} == {"notes.txt": b"mine", **expected}
+        # The lost answer may be the one with an upload's id, and then nobody can name that upload.
+        assert len(uploads(bucket)) <= 1
+    assert failures > 3
+
+
+SMALL: dict[str, Any] = {"max_shard_size": 500_000, "block_bytes": 50_000}
+BUILD = f"""
+import sys
+from cats_alpaca import build
+build(sys.argv[1], out="s3://cats/release", threads=1, **{SMALL})
+"""
+
+
+@pytest.fixture
+def stopped(bucket: s3fs.S3FileSystem, write: Write, tmp_path: Path) -> Iterator[str]:
+    """Give the source of a build that was killed behind a URL when it had finished a part."""
+    source = write(large(20_000))
+    build(source, out=tmp_path / "release", **SMALL)
+    process = subprocess.Popen([sys.executable, "-c", BUILD, source])
+    while len(finished(bucket)) < 3:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    yield source
+    assert objects(bucket, "cats/release") == content(tmp_path / "release")
+
+
+def finished(bucket: s3fs.S3FileSystem) -> dict[str, Any]:
+    """Give what the manifest behind the URL says."""
+    bucket.invalidate_cache()
+    try:
+        done: dict[str, Any] = json.loads(bucket.cat_file("cats/release/.build-unfinished/manifest.json"))["done"]
+    except FileNotFoundError:
+        return {}
+    return done
+
+
+def made_again(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note the portions that are made from now on."""
+    numbers: list[int] = []
+
+    def make(number: int, *arguments: Any, **how: Any) -> Outcome:
+        numbers.append(number)
+        return make_and_send(number, *arguments, **how)
+
+    monkeypatch.setattr("cats_alpaca.manifest.make_and_send", make)
+    return numbers
+
+
+def test_a_build_that_was_killed_behind_a_url_goes_on(
+    bucket: s3fs.S3FileSystem, stopped: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, again = len(finished(bucket)), made_again(monkeypatch)
+    assert not bucket.exists("cats/release/README.md")
+    build(stopped, out="s3://cats/release", resume=True, **SMALL)
+    assert len(again) > 3
+    assert set(again) == set(range(done, done + len(again)))
+
+
+def test_without_resume_all_is_made_again_behind_a_url(stopped: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    again = made_again(monkeypatch)
+    build(stopped, out="s3://cats/release", **SMALL)
+    assert 0 in again
+
+
+def test_a_shard_that_is_another_by_now_is_made_again(
+    bucket: s3fs.S3FileSystem, stopped: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = [entry["files"] for entry in finished(bucket).values()]
+    changed, gone = next(iter(entries[0])), next(iter(entries[1]))
+    bucket.pipe_file(changed, b"x" * bucket.size(changed))
+    bucket.rm_file(gone)
+    again = made_again(monkeypatch)
+    build(stopped, out="s3://cats/release", resume=True, **SMALL)
+    assert {0, 1} < set(again)
+    assert 2 not in again
+
+
+def test_what_a_build_that_broke_off_keeps_behind_a_url_is_said(
+    bucket: s3fs.S3FileSystem, run: Run, write: Write, tmp_path: Path
+) -> None:
+    whole = gzip.compress(large(3000))
+    sources = ["--train", write(large(3000)), "--train", write(whole[:-9], "b.jsonl.gz")]
+    command = ["build", *sources, "--out", "s3://cats/release", "--max-shard-size", "500kB"]
+    broken = run(*command)
+    assert broken.returncode == 1
+    assert "s3://cats/release/.build-unfinished keeps what is finished; go on with --resume\n" in broken.stderr
+    (tmp_path / "b.jsonl.gz").write_bytes(whole)
+    resumed = run(*command, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert not [name for name in objects(bucket, "cats/release") if "unfinished" in name]
 
 
 def test_shards_that_are_there_get_their_names_and_the_card_comes_last(
@@ -267,7 +372,7 @@ def test_shards_that_are_there_get_their_names_and_the_card_comes_last(
     for number in range(40):
         bucket.pipe_file(f"cats/tries/{number}", b"%d" % number)
     made = {f"data/chat/train-{number:05d}-of-00040.parquet": f"s3://cats/tries/{number}" for number in range(40)}
-    upload(tmp_path, "s3://cats/release", made)
+    upload("s3://cats/release", {"README.md": tmp_path / "README.md"}, made)
     expected = {name: source.rpartition("/")[2].encode() for name, source in made.items()}
     assert objects(bucket, "cats/release") == {"README.md": b"card", **expected}
     assert objects(bucket, "cats/tries") == {}
@@ -279,8 +384,9 @@ def test_a_shard_that_cannot_get_its_name_takes_all_back(bucket: s3fs.S3FileSyst
     (tmp_path / "README.md").write_bytes(b"card")
     bucket.pipe_file("cats/release/notes.txt", b"mine")
     bucket.pipe_file("cats/tries/0", b"0")
+    made = {f"data/chat/{n}": f"s3://cats/tries/{n}" for n in range(2)}
     with pytest.raises(OSError, match="tries/1"):
-        upload(tmp_path, "s3://cats/release", {f"data/chat/{n}": f"s3://cats/tries/{n}" for n in range(2)})
+        upload("s3://cats/release", {"README.md": tmp_path / "README.md"}, made)
     assert objects(bucket, "cats/release") == {"notes.txt": b"mine"}
 
 
@@ -306,8 +412,8 @@ def test_the_commands_read_and_write_urls(bucket: s3fs.S3FileSystem, run: Run) -
     for place in ("cats/rows", "cats/release/data/alpaca"):
         with bucket.open(f"{place}/train-00000-of-00001.parquet") as stream:
             assert pq.read_table(stream).num_rows == 5
-    done = run("build", "--train", "s3://cats/a.jsonl", "--out", "s3://cats/release", "--resume")
-    assert (done.returncode, "need a folder of this machine" in done.stderr) == (2, True)
+    done = run("build", "--train", "s3://cats/a.jsonl", "--out", "s3://cats/release", "--check")
+    assert (done.returncode, "needs a folder of this machine" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("place", ["s3://nobody/rows.jsonl", "s3://nobody/rows/"])

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from ..formats import CONFIGS, SCHEMAS
 from ..remote import each_at
+from ..writing import file_system
 
 Folder = Path | Mapping[tuple[str, str], Sequence[Path | str]]
 """A release folder; or where its shards lie, by config and split, before they are in it."""
@@ -101,10 +102,10 @@ def parquet(file: Path | str) -> Iterator[pq.ParquetFile]:
         yield opened
 
 
-def _behind(url: str) -> Any:
-    import fsspec
-
-    return fsspec.open(url)
+@contextmanager
+def _behind(url: str) -> Iterator[Any]:
+    with file_system(url) as (files, path), files.open(path) as stream:
+        yield stream
 
 
 def footer_of(file: Path | str) -> pq.FileMetaData:
@@ -123,10 +124,8 @@ def size_of(file: Path | str) -> int:
     """Give a shard's bytes."""
     if isinstance(file, Path):
         return file.stat().st_size
-    import fsspec
-
-    files, path = fsspec.core.url_to_fs(file)
-    return int(files.size(path))
+    with file_system(file) as (files, path):
+        return int(files.size(path))
 
 
 class RowsDigest:

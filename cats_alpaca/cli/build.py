@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any
 
 import click
@@ -19,10 +19,11 @@ def _saying_what_is_kept(out: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        from ..workshop import UNFINISHED
+        from ..workshop import kept_by
 
-        if "://" not in out and os.path.exists(folder := os.path.join(out, UNFINISHED)):
-            click.echo(f"{folder} keeps what is finished; go on with --resume", err=True)
+        with suppress(Exception):  # what went wrong first is what counts
+            if place := kept_by(out):
+                click.echo(f"{place} keeps what is finished; go on with --resume", err=True)
         raise
 
 
@@ -93,8 +94,8 @@ def build(
     if not train and (said or card_config):
         raise click.UsageError("--title, --license, --language and --card-config need --train.")
 
-    if "://" in out and (check or resume):
-        raise click.UsageError("--check and --resume need a folder of this machine.")
+    if "://" in out and check:
+        raise click.UsageError("--check needs a folder of this machine.")
     if engine == "ray" and check:
         raise click.UsageError("--check builds nothing that a cluster could help with; leave --engine out.")
     if ray_address and engine != "ray":

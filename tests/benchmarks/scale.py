@@ -158,6 +158,8 @@ def plot(rows: list[Row], file: str) -> None:
             axes[1].plot(sizes, [row.memory for row in ours], **how)
     for axis, title in zip(axes, ("MB of JSONL a second", "peak memory, MB"), strict=True):
         axis.set(title=title, xlabel="GB of JSONL", xscale="log", ylim=(0, None))
+        axis.set_xticks(sizes, [f"{size:g}" for size in sizes])
+        axis.minorticks_off()
         axis.grid(visible=True, alpha=0.3)
     axes[1].set(yscale="log", ylim=(50, None))
     axes[0].legend(fontsize=8)
