@@ -293,7 +293,7 @@ def test_what_a_cluster_finished_behind_a_url_is_kept(
     assert "s3://cats/release/.build-unfinished keeps what is finished; go on with --resume\n" in broken.stderr
     done = json.loads(bucket.cat_file("cats/release/.build-unfinished/manifest.json"))["done"]
     kept = {name.split("/")[-3] for entry in done.values() for name in entry["files"] if name.endswith(".parquet")}
-    assert len(kept) > 10
+    assert len(kept) > 3
     (tmp_path / "b.jsonl.gz").write_bytes(whole)
     program = "from cats_alpaca.cli import main; main()"
     resumed = subprocess.Popen(
