@@ -83,6 +83,15 @@ def nodes() -> Iterator[Nodes]:
 
 
 @pytest.fixture
+def far(bucket: s3fs.S3FileSystem) -> Iterator[Nodes]:
+    """Give a cluster whose nodes know where the server is."""
+    found = Nodes()
+    assert found.address
+    yield found
+    found.end()
+
+
+@pytest.fixture
 def sources(write: Write) -> list[str]:
     for name in ("alone", "many"):
         write(b"", f"cwd/{name}/nothing")
@@ -248,11 +257,12 @@ def test_a_node_that_dies_at_any_moment_changes_nothing(nodes: Nodes, tmp_path: 
 
 
 @with_ray
-def test_a_cluster_writes_behind_a_url(bucket: s3fs.S3FileSystem, run: Run, sources: list[str], tmp_path: Path) -> None:
+def test_a_cluster_writes_behind_a_url(
+    bucket: s3fs.S3FileSystem, far: Nodes, run: Run, sources: list[str], tmp_path: Path
+) -> None:
     bucket.pipe_file("cats/a.jsonl", (tmp_path / "a.jsonl").read_bytes())
     bucket.pipe_file("cats/release/notes.txt", b"mine")
     bucket.pipe_file("cats/release/.build-unfinished/00000.try-1/chat/train.00000.00000.parquet", b"of a dead driver")
-    far = Nodes()  # its nodes know where the server is
     for size in ("30kB", "1MB"):  # the second release has fewer shards
         (tmp_path / "cwd" / "alone" / size).mkdir()
         alone = run(*arguments(sources, f"alone/{size}/release"), "--max-shard-size", size)
@@ -267,7 +277,6 @@ def test_a_cluster_writes_behind_a_url(bucket: s3fs.S3FileSystem, run: Run, sour
             expected = (tmp_path / "cwd" / "alone" / size / f"release.{what}").read_bytes()
             assert (tmp_path / "cwd" / f"{size}.{what}").read_bytes().replace(b"s3://cats/", b"../") == expected
         assert uploads(bucket) == []
-    far.end()
 
 
 def tries(bucket: s3fs.S3FileSystem) -> set[str]:
@@ -279,13 +288,12 @@ def tries(bucket: s3fs.S3FileSystem) -> set[str]:
 
 @with_ray
 def test_what_a_cluster_finished_behind_a_url_is_kept(
-    bucket: s3fs.S3FileSystem, run: Run, sources: list[str], tmp_path: Path
+    bucket: s3fs.S3FileSystem, far: Nodes, run: Run, sources: list[str], tmp_path: Path
 ) -> None:
     alone = run(*arguments(sources, "alone/release"))
     assert alone.returncode == 0, alone.stderr
     whole = (tmp_path / "b.jsonl.gz").read_bytes()
     (tmp_path / "b.jsonl.gz").write_bytes(whole[:-10])
-    far = Nodes()
     command = arguments(sources, "s3://cats/release")
     command[-4:] = ["--engine", "ray", "--ray-address", far.address]
     broken = run(*command, "--rejects", "rejects")
@@ -308,14 +316,12 @@ def test_what_a_cluster_finished_behind_a_url_is_kept(
     assert objects(bucket, "cats/release") == files_of(tmp_path / "cwd" / "alone" / "release")
     rejects = (tmp_path / "cwd" / "alone" / "release.rejects").read_bytes()
     assert (tmp_path / "cwd" / "rejects").read_bytes() == rejects
-    far.end()
 
 
 @with_ray
-def test_a_node_that_dies_leaves_no_shard_behind_a_url(bucket: s3fs.S3FileSystem, tmp_path: Path) -> None:
+def test_a_node_that_dies_leaves_no_shard_behind_a_url(bucket: s3fs.S3FileSystem, far: Nodes, tmp_path: Path) -> None:
     lines = [json.dumps({"question": f"{n}", "answer": os.urandom(150).hex()}) + "\n" for n in range(12_000)]
     (tmp_path / "a.jsonl").write_text("".join(lines))
-    far = Nodes()
     alone, builder = Builder("", [str(tmp_path / "a.jsonl")]), Builder(far.address, [str(tmp_path / "a.jsonl")])
     alone.start(str(tmp_path / "release"))
     alone.wait()
@@ -328,7 +334,6 @@ def test_a_node_that_dies_leaves_no_shard_behind_a_url(bucket: s3fs.S3FileSystem
         builds, again = builds + 1, again + repeated
         bucket.rm("cats/release", recursive=True)
     builder.end()
-    far.end()
     assert again
 
 
