@@ -156,25 +156,29 @@ def _more(medians: dict[str, Figures]) -> float:
     return medians["ray"].seconds / medians["threads"].seconds - 1
 
 
+def _alone(medians: dict[str, Figures]) -> float:
+    return medians["ray"].seconds - medians["ray"].shards
+
+
 def a_gb_more(small: Figures, large: Figures, gb: float) -> Figures:
     """Tell what each GB takes that the larger source has more: what every build takes once is not in it."""
     return Figures(*((much - little) / gb for little, much in zip(small, large, strict=True)))
 
 
 def on_paper(one: Figures, two: Figures, asked: argparse.Namespace) -> None:
-    """Go on from what a GB takes one and two workers to many nodes; what the driver does alone gets no shorter."""
+    """Go on from what a GB takes one and two workers to many nodes; what the driver does alone comes on top of it."""
     if min(one.shards, two.shards) <= 0:
         print("the smaller source took longer: the machine is too busy, or the sizes are too near each other")
         return
     portions = max(math.ceil(asked.tb * 1e12 / LARGEST_BYTES), most_portions(len(CONFIGS), 1))
     busy = min(portions * cores_each([asked.cores] * asked.nodes, portions, len(CONFIGS)), asked.nodes * asked.cores)
-    scaling, card = one.shards / two.shards, max(one.seconds - one.shards, 0) * asked.tb / 3.6
+    scaling = one.shards / two.shards
     print(f"a GB more of shards takes one worker {one.shards:.1f} s, two workers 1/{scaling:.2f} of that;", end=" ")
     print(f"{one.processor:.1f} and {two.processor:.1f} processor seconds of all")
     for what, cores in ((f"{portions} shards a config", busy), ("if all cores were busy", asked.nodes * asked.cores)):
-        shards = one.shards * asked.tb / 3.6 / cores / min(scaling / 2, 1)
+        minutes = one.shards * asked.tb * 1000 / 60 / cores / min(scaling / 2, 1)
         print(f"{asked.tb} TB, {asked.nodes} nodes of {asked.cores} cores, {what}: {cores:,} cores busy,", end=" ")
-        print(f"{shards:.1f} h; then {card:.1f} h by the driver alone")
+        print(f"{minutes:.0f} minutes for the shards")
 
 
 def main() -> None:
@@ -187,6 +191,7 @@ def main() -> None:
     parser.add_argument("--tb", type=float, default=10)
     asked = parser.parse_args()
     found, more = dict[float, list[Figures]](), list[str]()
+    alone = list[str]()
     print("| GB | cores | | seconds | × threads | shards' seconds | × threads | processor s | × threads |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
@@ -196,7 +201,9 @@ def main() -> None:
             both = [compare(source, Path(folder), cores, asked.runs) for cores in (1, 2)]
             found[gb] = [medians["ray"] for medians in both]
             more += [f"{gb} GB, {n}: {_more(medians):+.0%}" for n, medians in enumerate(both, start=1)]
+            alone += [f"{gb} GB, {n}: {_alone(medians):.1f}" for n, medians in enumerate(both, start=1)]
     print(f"\nRay's seconds against one machine's, by cores: {'; '.join(more)}")
+    print(f"Seconds of the driver alone: {'; '.join(alone)}")
     small, large = min(asked.gb), max(asked.gb)
     if small == large:
         return  # what a build takes once cannot be told from what a GB takes
