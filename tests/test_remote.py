@@ -255,7 +255,7 @@ def test_a_release_that_cannot_be_sent_is_taken_back(
     source = write(records(2))
     build(source, out=tmp_path / "release")
     failures = 0
-    for count in range(1000, 40_000, 3000):  # one answer after the other is lost
+    for count in range(1000, 40_000, 6000):  # one answer after the other is lost
         bucket.rm("cats", recursive=True)
         bucket.mkdir("cats")
         bucket.pipe_file("cats/release/notes.txt", b"mine")
@@ -273,10 +273,10 @@ def test_a_release_that_cannot_be_sent_is_taken_back(
         assert {n: c for n, c in found.items() if "unfinished" not in n} == {"notes.txt": b"mine", **expected}
         # The lost answer may be the one with an upload's id, and then nobody can name that upload.
         assert len(uploads(bucket)) <= 1
-    assert failures > 3
+    assert failures > 1
 
 
-SMALL: dict[str, Any] = {"max_shard_size": 500_000, "block_bytes": 50_000}
+SMALL: dict[str, Any] = {"max_shard_size": 300_000, "block_bytes": 50_000}
 BUILD = f"""
 import sys
 from cats_alpaca import build
@@ -287,7 +287,7 @@ build(sys.argv[1], out="s3://cats/release", threads=1, **{SMALL})
 @pytest.fixture
 def stopped(bucket: s3fs.S3FileSystem, write: Write, tmp_path: Path) -> Iterator[str]:
     """Give the source of a build that was killed behind a URL when it had finished a part."""
-    source = write(large(20_000))
+    source = write(large(8_000))
     build(source, out=tmp_path / "release", **SMALL)
     process = subprocess.Popen([sys.executable, "-c", BUILD, source])
     while len(finished(bucket)) < 3:
@@ -329,12 +329,6 @@ def test_a_build_that_was_killed_behind_a_url_goes_on(
     build(stopped, out="s3://cats/release", resume=True, **SMALL)
     assert len(again) > 3
     assert set(again) == set(range(done, done + len(again)))
-
-
-def test_without_resume_all_is_made_again_behind_a_url(stopped: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    again = made_again(monkeypatch)
-    build(stopped, out="s3://cats/release", **SMALL)
-    assert 0 in again
 
 
 def test_a_shard_that_is_another_by_now_is_made_again(
